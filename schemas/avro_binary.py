@@ -1,0 +1,47 @@
+"""Avro binary primitives that our own codecs share: numbers and byte strings (Avro 1.12 §Binary Encoding)."""
+
+from __future__ import annotations
+
+from schemas.errors import MalformedInput
+
+
+def varint(value: int) -> bytes:
+    """Avro ``int`` or ``long``: zigzag, then base 128, least significant group first."""
+    if not -(1 << 63) <= value < 1 << 63:
+        raise MalformedInput(f"got {value}, expected a signed 64-bit number")
+    coded = (value << 1) ^ (value >> 63)
+    if coded < 0x80:
+        return bytes((coded,))
+    out = bytearray()
+    while coded >= 0x80:
+        out.append((coded & 0x7F) | 0x80)
+        coded >>= 7
+    out.append(coded)
+    return bytes(out)
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read what :func:`varint` wrote at ``at``; return the value and the position behind it. Longer spellings of the
+    same number are refused."""
+    byte = data[at]
+    at += 1
+    if byte < 0x80:
+        return (byte >> 1) ^ -(byte & 1), at
+    coded, shift = byte & 0x7F, 7
+    while True:
+        byte = data[at]
+        at += 1
+        coded |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 63:
+            raise MalformedInput(f"got a number of more than ten bytes at byte {at}")
+    if byte == 0 or coded >> 64:
+        raise MalformedInput(f"got a number at byte {at} that is not in its shortest form")
+    return (coded >> 1) ^ -(coded & 1), at
+
+
+def avro_bytes(value: bytes) -> bytes:
+    """Avro ``bytes`` (and, of UTF-8, ``string``): the length, then the bytes."""
+    return varint(len(value)) + value

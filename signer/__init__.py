@@ -1,0 +1,1 @@
+"""The signer: turns shards of the bus into signed, tiled transparency logs."""

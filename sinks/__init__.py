@@ -1,0 +1,1 @@
+"""Sinks: where records go. One shape, one contract, one runner."""

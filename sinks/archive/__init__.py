@@ -1,0 +1,1 @@
+"""The archive sink: Avro container files in the object store."""

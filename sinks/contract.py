@@ -1,0 +1,79 @@
+"""The contract that every sink meets, and the runner relies on.
+
+A sink is *config* (its pydantic model), *encode* (pure: messages → bytes), *classify* (pure: response → outcome) and
+*deliver* (I/O). The runner owns reading, retrying, pausing, dead letters and metrics, so no sink has a retry loop.
+
+1. **The destination says where to resume.** :meth:`Sink.resume` asks the destination, never the bus group.
+2. **Exactly once with one writer per shard.** After any crash, ``resume`` followed by ``deliver`` leaves each offset in
+   the destination once. ``deliver`` of a batch that is already there, in whole or in part, is harmless.
+3. **Order.** Batches of one shard are delivered in offset order, one at a time; shards run side by side.
+4. **Classified.** ``deliver`` returns an outcome and raises only :class:`~schemas.errors.InvariantError`.
+5. **Nothing is dropped.** A rejected record goes to the dead letter with its shard, offset and reason, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.ids import Offset, Shard
+from stores.bus import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """All of the batch is durable in the destination, but for the ``rejected`` (offset, reason) pairs."""
+
+    rejected: tuple[tuple[Offset, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Nothing is known to have arrived; send the same batch again after ``after`` seconds (plus back-off)."""
+
+    reason: str
+    after: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The destination refuses us altogether (credentials, configuration); a person must act. The runner reports it
+    loudly, keeps the position, and probes again after ``after`` seconds."""
+
+    reason: str
+    after: float = 30.0
+
+
+Outcome = Delivered | Retry | Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the runner gathers before it calls ``deliver``: records, bytes of values, seconds since the first."""
+
+    max_records: int
+    max_bytes: int
+    linger: float
+
+
+class Sink(Protocol):
+    """A destination. All methods block and are called from one thread per shard."""
+
+    name: str
+    topics: tuple[str, ...]
+    limits: Limits
+
+    def open(self) -> None:
+        """Connect, create or check tables. Raises :class:`~schemas.errors.ConfigurationError` with the fix."""
+        ...
+
+    def resume(self, shard: Shard, start: Offset) -> Offset:
+        """The first offset of ``shard`` that is not in the destination; ``start`` when it holds nothing of it."""
+        ...
+
+    def deliver(self, shard: Shard, batch: Sequence[Message]) -> Outcome:
+        """Make the batch (non-empty, contiguous, in order) durable."""
+        ...
+
+    def close(self) -> None: ...

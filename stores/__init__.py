@@ -1,0 +1,1 @@
+"""Everything durable, behind Protocols with written contracts: bus, objects, control, keys."""
