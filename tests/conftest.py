@@ -35,7 +35,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     """Under CI a skip is a failure, unless the test says why it cannot run there (``unreachable`` marker)."""
     outcome = yield
     report = outcome.get_result()
-    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
-        if item.get_closest_marker("unreachable") is None:
-            report.outcome = "failed"
-            report.longrepr = f"skipped under CI: {report.longrepr}"
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and os.environ.get("CI") == "true" and item.get_closest_marker("unreachable") is None:
+        report.outcome = "failed"
+        report.longrepr = f"skipped under CI: {report.longrepr}"
