@@ -1,0 +1,80 @@
+"""The data directory: where each store of a deployment lies. Paths only; nothing here reads or writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One data directory. Everything is relative to ``root``, so that a copy of the directory is a whole deployment.
+
+    Attributes:
+        root: the directory itself, mode 0700.
+    """
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """``affidavit.toml``, read by :mod:`affidavit.settings`."""
+        return self.root / "affidavit.toml"
+
+    @property
+    def control(self) -> Path:
+        """The control database (SQLite)."""
+        return self.root / "control.db"
+
+    @property
+    def bus(self) -> Path:
+        """The event bus (SQLite)."""
+        return self.root / "bus.db"
+
+    @property
+    def objects(self) -> Path:
+        """The object store: ledger, archive, large parts."""
+        return self.root / "objects"
+
+    @property
+    def clickhouse(self) -> Path:
+        """The embedded ClickHouse engine. One process at a time."""
+        return self.root / "clickhouse"
+
+    @property
+    def kek(self) -> Path:
+        """The key that wraps subject keys: 32 bytes, mode 0600."""
+        return self.root / "keys" / "kek"
+
+    @property
+    def signing_key(self) -> Path:
+        """The Ed25519 key of the ledger, mode 0600."""
+        return self.root / "keys" / "signer.key"
+
+    @property
+    def verifier_key(self) -> Path:
+        """The public half, as a signed-note verifier key: what an auditor is given."""
+        return self.root / "keys" / "signer.vkey"
+
+    @property
+    def query_token(self) -> Path:
+        """The bearer token of this directory's own command line, mode 0600."""
+        return self.root / "keys" / "query.token"
+
+    def lock(self, role: str) -> Path:
+        """Held by the process that runs ``role``; holds its process id and address as JSON."""
+        return self.root / "run" / f"{role}.lock"
+
+    def stores(self) -> dict[str, tuple[Path, ...]]:
+        """The files and directories of each store, for its size on disk."""
+        return {
+            "bus": tuple(self._with_wal(self.bus)),
+            "control": tuple(self._with_wal(self.control)),
+            "ledger": (self.objects / "ledger", self.objects / "anchor"),
+            "archive": (self.objects / "segments",),
+            "blobs": (self.objects / "blobs",),
+            "clickhouse": (self.clickhouse,),
+        }
+
+    def _with_wal(self, path: Path) -> list[Path]:
+        return [path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")]
