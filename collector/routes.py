@@ -26,7 +26,8 @@ class StoredEvent(NamedTuple):
     offset: Offset
 
 
-class Accepted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Accepted:
     """What became of one unit; all of it is durable on the bus.
 
     Attributes:

@@ -42,7 +42,8 @@ StopReason = Literal["", "stop", "length", "tool_call", "content_filter", "error
 
 _STOP_REASONS: dict[StopReason, tuple[str, ...]] = {
     "stop": ("stop", "end_turn", "stop_sequence", "completed", "complete", "finish", "eos", "eos_token"),
-    "length": ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded", "incomplete", "model_length"),
+    "length": ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded", "incomplete",
+               "model_length"),
     "tool_call": ("tool_calls", "tool_use", "tool_call", "function_call"),
     "content_filter": (
         "content_filter", "content_filtered", "refusal", "safety", "guardrail_intervened", "recitation", "blocklist",
