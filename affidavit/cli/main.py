@@ -1,0 +1,82 @@
+"""The command tree, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from affidavit import __version__
+from affidavit.cli import exits
+from affidavit.cli.output import say
+from schemas.errors import AffidavitError
+
+app = typer.Typer(
+    name="affidavit",
+    help="Tamper-evident audit log for AI traffic: record, prove, search, hold.",
+    epilog="Start with: affidavit up",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+class Debug:
+    """Whether tracebacks are shown."""
+
+    on = False
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"affidavit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    Debug.on = debug
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with one of :data:`affidavit.cli.exits.MEANING`."""
+    Debug.on = False
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(args=arguments, prog_name="affidavit", standalone_mode=False)
+    except KeyboardInterrupt:
+        say("affidavit: interrupted")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return exits.DONE
+    except Exception as error:
+        if Debug.on:
+            raise
+        return _explain(error)
+    return code if isinstance(code, int) else exits.DONE
+
+
+def _explain(error: Exception) -> int:
+    match error:
+        case AffidavitError():
+            say(f"affidavit: {error}")
+            return exits.exit_code(error)
+        case TyperException():
+            context = getattr(error, "ctx", None)
+            say(f"affidavit: {error.format_message()}")
+            if context is not None:
+                say(f"Try '{context.command_path} --help'.")
+            return exits.USAGE
+        case _:
+            say(f"affidavit: bug: {type(error).__name__}: {error}; run again with --debug for the traceback")
+            return exits.BUG
