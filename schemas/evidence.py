@@ -31,6 +31,7 @@ class Evidence(NamedTuple):
         opened: the parts in the clear with their salts (ClickHouse); empty where ``record`` is given.
         leaf, chain: as the destination states them, 32 bytes each, or ``b""`` where it does not keep them.
         where: names the place for a person, e.g. an object key or a table.
+        key, headers: those of a foreign message, which its *invalid* entry commits to; empty for our own.
     """
 
     shard: Shard
@@ -41,6 +42,8 @@ class Evidence(NamedTuple):
     leaf: bytes
     chain: bytes
     where: str
+    key: bytes = b""
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class EvidenceSource(Protocol):

@@ -45,7 +45,15 @@ class Pause:
     after: float = 30.0
 
 
-Outcome = Delivered | Retry | Pause
+@dataclass(frozen=True, slots=True)
+class More:
+    """Nothing was written: a batch begun before a crash ends at offset ``until`` (exclusive) and must end there again.
+    The runner gathers up to it, past its limits if need be, and delivers the longer batch."""
+
+    until: Offset
+
+
+Outcome = Delivered | Retry | Pause | More
 
 
 @dataclass(frozen=True, slots=True)
