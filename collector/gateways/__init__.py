@@ -18,6 +18,8 @@ class Received:
         peer_ip: address of the sender, ``""`` where there is none.
         media_type, content_encoding: as received.
         received_at: microseconds since 1970 UTC.
+        format: name of the format that reads the body; a draft may name a more exact one.
+        body_sha256: SHA-256 of the decompressed body, in hex.
     """
 
     tenant: str
@@ -28,6 +30,8 @@ class Received:
     media_type: str
     content_encoding: str
     received_at: int
+    format: str = ""
+    body_sha256: str = ""
 
 
 @dataclass(slots=True)

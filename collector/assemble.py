@@ -1,0 +1,186 @@
+"""From a reading to events: ids, order, times, and everything that only the receiver knows. Pure.
+
+A format says what happened; this module makes it evidence that can be found again: the same event has the same id
+each time it is sent, every event names the one that carries its source bytes, and nothing that could not be
+normalised is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from collector.gateways import Draft, Reading, Received, Unit
+from collector.gateways.gaps import Gap, note_gaps
+from collector.json_units import encode_content
+from collector.scrub import scrub_extras
+from schemas.errors import MalformedInput
+from schemas.event import Event
+from schemas.ids import event_id, format_event_id
+from schemas.metadata import Kind, Metadata
+from schemas.parts import encode_metadata
+
+SUBJECT_FIELDS = ("user_id", "user_email", "end_user_id", "service_account", "api_key_id", "cloud_principal")
+"""Who the data subject is: the first of these that is not empty; nobody means the tenant itself."""
+
+DEFAULT_RETENTION_CLASS = "default"
+
+MAX_NAME = 256
+"""Longer subjects and sessions are replaced by their hash: they name keys and shards, and are no place for data."""
+
+LATEST = 7_258_118_400_000_000
+"""2200-01-01 in microseconds. A later time is a mistake of the source, and no store downstream can hold all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What one running collector puts on every event.
+
+    Attributes:
+        collector_id: names this process instance; a restart is another instance.
+        next_sequence: gives 0, 1, 2 …, each once; may be called from any thread.
+        retention_class: of events for which no rule says otherwise.
+    """
+
+    collector_id: str
+    next_sequence: Callable[[], int]
+    retention_class: str = DEFAULT_RETENTION_CLASS
+
+
+def assemble(reading: Reading, received: Received, stamp: Stamp) -> list[list[Event]]:
+    """The events of each unit, in order: one list per unit, never empty."""
+    common: Metadata = {
+        "tenant": received.tenant,
+        "gateway": received.gateway,
+        "token_id": received.token_id,
+        "receiver": received.receiver,
+        "peer_ip": received.peer_ip,
+        "media_type": received.media_type,
+        "content_encoding": received.content_encoding,
+        "received_at": received.received_at,
+        "body_sha256": received.body_sha256,
+        "collector_id": stamp.collector_id,
+        "unit_count": len(reading.units),
+        "retention_class": stamp.retention_class,
+    }
+    assembled = []
+    for index, unit in enumerate(reading.units):
+        common["unit_index"] = index
+        assembled.append(_assemble_unit(unit, reading.error, received, common, stamp))
+    return assembled
+
+
+def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Metadata, stamp: Stamp) -> list[Event]:
+    error = unit.error or body_error or ("" if unit.drafts else "the format found nothing in these bytes")
+    drafts = [_unparsed(error)] if error else unit.drafts
+    digest = hashlib.sha256(unit.source).hexdigest()
+    source_id = digest if error else _name(unit.source_id) or digest
+    ordinals: dict[Kind, int] = {}
+    events: list[Event] = []
+    source_event = ""
+    for draft in drafts:
+        ordinal = ordinals.get(draft.kind, 0)
+        ordinals[draft.kind] = ordinal + 1
+        identity = event_id(received.tenant, received.gateway, source_id, draft.kind, ordinal)
+        text_id = format_event_id(identity)
+        source_event = source_event or text_id
+        metadata: Metadata = {"format": received.format, **draft.metadata, **common}
+        metadata["event_id"] = text_id
+        metadata["kind"] = draft.kind
+        metadata["ordinal"] = ordinal
+        metadata["source_id"] = source_id
+        metadata["source_event_id"] = source_event
+        metadata["source_pointer"] = draft.pointer
+        metadata["collector_sequence"] = stamp.next_sequence()
+        _complete(metadata, source_id, received.received_at)
+        events.append(
+            Event(
+                identity,
+                draft.kind,
+                received.tenant,
+                _subject(metadata),
+                _name(metadata.get("session_id", "")) or _name(metadata["exchange_id"]),
+                metadata["retention_class"],
+                metadata,
+                b"" if draft.content is None else encode_content(draft.content),
+                None if events else unit.source,
+            )
+        )
+    return events
+
+
+def _complete(metadata: Metadata, source_id: str, received_at: int) -> None:
+    if not metadata.get("exchange_id"):
+        metadata["exchange_id"] = source_id
+    if not 0 < metadata.get("occurred_at", 0) < LATEST:
+        if metadata.get("occurred_at"):
+            extras = metadata.setdefault("extras", {})
+            metadata["extras"] = {**extras, "occurred_at": str(metadata["occurred_at"])}
+        metadata["occurred_at"] = received_at
+        metadata["time_role"] = "received"
+        metadata["time_precision"] = ""
+    if metadata.get("extras"):
+        metadata["extras"], cut = scrub_extras(metadata["extras"])
+        if cut:
+            note_gaps(metadata, cut)
+
+
+def _subject(metadata: Metadata) -> str:
+    for name in SUBJECT_FIELDS:
+        value = metadata.get(name)
+        if value:
+            return _name(str(value))
+    return ""
+
+
+def _name(text: str) -> str:
+    """Text that may name a key scope or an ordering key: short, and valid Unicode."""
+    if text.isascii() and len(text) <= MAX_NAME:
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) > MAX_NAME:
+        return "sha256:" + hashlib.sha256(raw).hexdigest()
+    return _valid_unicode(text)
+
+
+def _unparsed(error: str) -> Draft:
+    return Draft("unparsed", {"outcome": "error", "error_stage": "normalise", "error_message": error[:4096]})
+
+
+def fitted(metadata: Metadata) -> Metadata:
+    """Metadata that :func:`~schemas.parts.encode_metadata` takes, whatever the source put in it.
+
+    Lone surrogates in text become U+FFFD; a value that no Avro type holds (an integer beyond 64 bits) moves to extras,
+    and ``content_gaps`` says so. For the rare event whose metadata did not encode at first.
+    """
+    fit: Metadata = {}
+    moved: dict[str, str] = {}
+    for name, value in metadata.items():
+        repaired = _repaired(value)
+        try:
+            encode_metadata({name: repaired})  # type: ignore[misc]
+        except MalformedInput:
+            moved[name] = _valid_unicode(encode_content(repaired).decode())
+        else:
+            fit[name] = repaired  # type: ignore[literal-required]
+    if moved:
+        fit["extras"] = {**fit.get("extras", {}), **moved}
+        note_gaps(
+            fit, [Gap(f"/{name}", "by_ref", ref=f"/extras/{name}", note="does not fit its field") for name in moved]
+        )
+    return fit
+
+
+def _repaired(value: object) -> object:
+    if isinstance(value, str):
+        return _valid_unicode(value)
+    if isinstance(value, list):
+        return [_repaired(item) for item in value]
+    if isinstance(value, dict):
+        return {_repaired(key): _repaired(item) for key, item in value.items()}
+    return value
+
+
+def _valid_unicode(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,0 +1,99 @@
+"""Taking secrets out of extras: what a gateway copied from HTTP headers does not belong in a searchable view.
+
+The source part keeps the exact bytes, under its own key; only the derived view is cut. A value counts as a secret by
+the name of its field, by a ``{"name": …, "value": …}`` pair, or by its shape (``Bearer …``, ``sk-…``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from collector.gateways.gaps import Gap, pointer
+
+MARKER = "[redacted by affidavit]"
+
+_NAMES = frozenset(
+    {
+        *("authorization", "proxy-authorization", "x-forwarded-authorization", "cookie", "set-cookie"),
+        *("x-api-key", "api-key", "apikey", "x-goog-api-key", "x-litellm-api-key", "x-portkey-api-key"),
+        *("x-auth-token", "x-vault-token", "x-csrf-token", "x-amz-security-token", "ocp-apim-subscription-key"),
+        *("password", "passwd", "secret", "client-secret", "private-key", "secret-access-key", "aws-secret-access-key"),
+        *("access-token", "refresh-token", "id-token", "session-token", "aws-session-token"),
+    }
+)
+"""Field names whose value is a secret, in lower case, ``_`` read as ``-``."""
+
+_NAME_HINT = re.compile(
+    "|".join(re.escape(name).replace(r"\-", "[-_]") for name in sorted(_NAMES, key=len, reverse=True)), re.IGNORECASE
+)
+_SHAPE = re.compile(
+    r"""(?ix) \b(?: bearer | basic )\s+[a-z0-9._~+/=-]{8,}
+    | \bsk-[a-z0-9_-]{16,} | \baff_[a-z0-9]{4,}_[a-z0-9_-]{16,} | \bAKIA[0-9A-Z]{16}\b
+    | \bgh[pousr]_[a-z0-9]{20,} | \beyJ[a-z0-9_-]{10,}\.[a-z0-9_-]{10,}\.[a-z0-9_-]* """
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name holds a secret; a dotted path counts by its last step."""
+    return name.rsplit(".", 1)[-1].lower().replace("_", "-") in _NAMES
+
+
+def scrub_extras(extras: dict[str, str]) -> tuple[dict[str, str], list[Gap]]:
+    """Replace secrets in extras (name → JSON text) by :data:`MARKER`; return them with the places that were cut.
+
+    Text without anything that looks like a secret comes back as it was, byte for byte.
+    """
+    clean: dict[str, str] = {}
+    gaps: list[Gap] = []
+    for name, text in extras.items():
+        named = is_secret_name(name)
+        if not named and not _NAME_HINT.search(text) and not _SHAPE.search(text):
+            clean[name] = text
+            continue
+        cut: list[str] = []
+        value = _scrub(_parse(text), pointer("extras", name), cut, named)
+        clean[name] = orjson.dumps(value).decode() if cut else text
+        gaps += [Gap(place, "redacted", note="secret") for place in cut]
+    return clean, gaps
+
+
+def _parse(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return text
+
+
+def _scrub(value: Any, at: str, cut: list[str], secret: bool) -> Any:
+    if isinstance(value, dict):
+        pair = is_secret_name(str(value.get("name", value.get("key", ""))))
+        return {
+            key: _scrub(item, at + pointer(key), cut, secret or is_secret_name(key) or (pair and key == "value"))
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        pair = len(value) == 2 and isinstance(value[0], str) and is_secret_name(value[0])
+        return [
+            _scrub(item, at + pointer(index), cut, secret or (pair and index == 1)) for index, item in enumerate(value)
+        ]
+    if secret and value not in (None, "", True, False):
+        cut.append(at)
+        return MARKER
+    return _scrub_text(value, at, cut) if isinstance(value, str) else value
+
+
+def _scrub_text(text: str, at: str, cut: list[str]) -> str:
+    """Text may itself be JSON, or hold a token in its midst."""
+    if text[:1] in ("{", "[") and _NAME_HINT.search(text):
+        inner: list[str] = []
+        value = _scrub(_parse(text), at, inner, False) if isinstance(_parse(text), dict | list) else text
+        if inner:
+            cut += inner
+            return orjson.dumps(value).decode()
+    scrubbed = _SHAPE.sub(MARKER, text)
+    if scrubbed != text:
+        cut.append(at)
+    return scrubbed
