@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
 class Debug:
     """Whether tracebacks are shown."""
 
