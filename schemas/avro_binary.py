@@ -7,17 +7,24 @@ from schemas.errors import MalformedInput
 
 def varint(value: int) -> bytes:
     """Avro ``int`` or ``long``: zigzag, then base 128, least significant group first."""
+    return _SMALL[value] if 0 <= value < _SMALL_END else _varint(value)
+
+
+def _varint(value: int) -> bytes:
     if not -(1 << 63) <= value < 1 << 63:
         raise MalformedInput(f"got {value}, expected a signed 64-bit number")
     coded = (value << 1) ^ (value >> 63)
-    if coded < 0x80:
-        return bytes((coded,))
     out = bytearray()
     while coded >= 0x80:
         out.append((coded & 0x7F) | 0x80)
         coded >>= 7
     out.append(coded)
     return bytes(out)
+
+
+_SMALL_END = 4096
+_SMALL = [_varint(value) for value in range(_SMALL_END)]
+"""Lengths and counts are nearly all below this; the table halves the cost of encoding metadata."""
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
