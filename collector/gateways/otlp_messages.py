@@ -1,4 +1,4 @@
-"""Protobuf messages of OTLP as :class:`~collector.gateways.otlp_telemetry.Telemetry`: plain values, nothing left out."""
+"""Protobuf messages of OTLP as :class:`~collector.gateways.otlp_telemetry.Telemetry`: plain values, none left out."""
 
 from __future__ import annotations
 
@@ -122,8 +122,9 @@ def attributes_of(pairs: Any) -> dict[str, Any]:
     for pair in pairs:
         key = pair.key or (f"@{pair.key_strindex}" if pair.key_strindex else "")
         value = pair.value
-        if value.WhichOneof("value") == "string_value" and key not in attributes:
-            attributes[key] = value.string_value
+        text = value.string_value  # "" also where another member of the oneof is set
+        if text and key not in attributes:
+            attributes[key] = text
         else:
             add_attribute(attributes, key, value_of(value))
     return attributes

@@ -155,8 +155,10 @@ def _note_unknown_fields(groups: list[Group], signal: Signal) -> None:
 
 def _pointer(place: _Place, signal: Signal) -> str:
     names = CONTAINERS[signal]
-    at = [index for index in (place.resource, place.scope, place.record) if index >= 0]
-    return "".join(f"/{name}/{index}" for name, index in zip(names, at, strict=False))
+    pointer = f"/{names[0]}/{place.resource}"
+    if place.scope >= 0:
+        pointer += f"/{names[1]}/{place.scope}"
+    return f"{pointer}/{names[2]}/{place.record}" if place.record >= 0 else pointer
 
 
 def _cut(body: bytes) -> list[_Place]:
