@@ -8,7 +8,7 @@ normalised is left out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from collector.gateways import Draft, Reading, Received, Unit
@@ -39,17 +39,24 @@ class Stamp:
 
     Attributes:
         collector_id: names this process instance; a restart is another instance.
-        next_sequence: gives 0, 1, 2 …, each once; may be called from any thread.
+        sequence: the number of the first event; the others follow without gaps.
         retention_class: of events for which no rule says otherwise.
     """
 
     collector_id: str
-    next_sequence: Callable[[], int]
+    sequence: int
     retention_class: str = DEFAULT_RETENTION_CLASS
 
 
-def assemble(reading: Reading, received: Received, stamp: Stamp) -> list[list[Event]]:
-    """The events of each unit, in order: one list per unit, never empty."""
+def count_events(units: Iterable[Unit], body_error: str = "") -> int:
+    """How many events :func:`assemble` makes of these units."""
+    return sum(1 if unit.error or body_error else len(unit.drafts) or 1 for unit in units)
+
+
+def assemble(
+    reading: Reading, received: Received, stamp: Stamp, start: int = 0, stop: int | None = None
+) -> list[list[Event]]:
+    """The events of each unit from ``start`` to ``stop``, in order: one list per unit, never empty."""
     common: Metadata = {
         "tenant": received.tenant,
         "gateway": received.gateway,
@@ -65,13 +72,17 @@ def assemble(reading: Reading, received: Received, stamp: Stamp) -> list[list[Ev
         "retention_class": stamp.retention_class,
     }
     assembled = []
-    for index, unit in enumerate(reading.units):
+    sequence = stamp.sequence
+    for index, unit in enumerate(reading.units[start:stop], start):
         common["unit_index"] = index
-        assembled.append(_assemble_unit(unit, reading.error, received, common, stamp))
+        common["collector_sequence"] = sequence
+        events = _assemble_unit(unit, reading.error, received, common)
+        sequence += len(events)
+        assembled.append(events)
     return assembled
 
 
-def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Metadata, stamp: Stamp) -> list[Event]:
+def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Metadata) -> list[Event]:
     error = unit.error or body_error or ("" if unit.drafts else "the format found nothing in these bytes")
     drafts = [_unparsed(error)] if error else unit.drafts
     digest = hashlib.sha256(unit.source).hexdigest()
@@ -92,7 +103,7 @@ def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Meta
         metadata["source_id"] = source_id
         metadata["source_event_id"] = source_event
         metadata["source_pointer"] = draft.pointer
-        metadata["collector_sequence"] = stamp.next_sequence()
+        metadata["collector_sequence"] = common["collector_sequence"] + len(events)
         _complete(metadata, source_id, received.received_at)
         events.append(
             Event(
