@@ -13,7 +13,7 @@ MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 200
 """A file name may have 255 bytes, and the local store puts a temporary name's ending behind."""
 
-_KEY = re.compile(r"(?:[A-Za-z0-9._=@+-]+/)*[A-Za-z0-9._=@+-]+", re.ASCII)
+_SEGMENT = re.compile(rf"[A-Za-z0-9._=@+-]{{1,{MAX_SEGMENT_BYTES}}}")
 
 
 def check_key(key: str) -> str:
@@ -23,12 +23,17 @@ def check_key(key: str) -> str:
         MalformedInput: it is not segments of ``[A-Za-z0-9._=@+-]`` joined by ``/``, has ``.`` or ``..`` as a segment,
             or is too long.
     """
-    if len(key) > MAX_KEY_BYTES or _KEY.fullmatch(key) is None:
-        raise MalformedInput(f"got object key {key[:200]!r}, expected segments of [A-Za-z0-9._=@+-] joined by /")
-    for segment in key.split("/"):
-        if segment in (".", "..") or len(segment) > MAX_SEGMENT_BYTES:
-            raise MalformedInput(f"got object key {key[:200]!r}, expected no . or .. and segments of 1 to 200 bytes")
+    if len(key) > MAX_KEY_BYTES or not all(is_segment(segment) for segment in key.split("/")):
+        raise MalformedInput(
+            f"got object key {key[:200]!r}, expected at most {MAX_KEY_BYTES} bytes of segments joined by /, each 1 to "
+            f"{MAX_SEGMENT_BYTES} of [A-Za-z0-9._=@+-], none of them . or .."
+        )
     return key
+
+
+def is_segment(name: str) -> bool:
+    """Whether ``name`` may stand between two ``/`` of a key."""
+    return _SEGMENT.fullmatch(name) is not None and name not in (".", "..")
 
 
 def check_date(until: datetime) -> datetime:

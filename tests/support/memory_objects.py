@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from schemas.errors import LedgerContradiction, RetentionLocked
 from stores.objects import NewObject, ObjectInfo
-from stores.objects.keys import check_key
+from stores.objects.keys import check_date, check_key
 
 
 class MemoryObjects:
@@ -26,6 +26,8 @@ class MemoryObjects:
     def create(self, objects: Sequence[NewObject]) -> None:
         with self._lock:
             for new in objects:
+                if new.retain_until is not None:
+                    check_date(new.retain_until)
                 there = self._objects.get(check_key(new.key))
                 if there is not None and there.data != new.data:
                     raise LedgerContradiction(f"object {new.key}: exists with other bytes")
@@ -58,10 +60,13 @@ class MemoryObjects:
                 yield info
 
     def extend_retention(self, key: str, until: datetime) -> None:
+        check_date(until)
         with self._lock:
             there = self._objects[check_key(key)]
             if there.retain_until is not None and until < there.retain_until:
-                raise RetentionLocked(f"object {key}: got a retention date before {there.retain_until:%Y-%m-%d}")
+                raise RetentionLocked(
+                    f"object {key}: got retention date {until}, expected none before {there.retain_until}"
+                )
             self._objects[key] = there._replace(retain_until=until)
 
     def set_hold(self, key: str, hold: bool) -> None:
@@ -69,9 +74,11 @@ class MemoryObjects:
             self._objects[key] = self._objects[check_key(key)]._replace(hold=hold)
 
     def delete(self, keys: Iterable[str]) -> None:
+        doomed = list(keys)
         with self._lock:
-            for key in keys:
+            for key in doomed:
                 self._refuse_locked(check_key(key))
+            for key in doomed:
                 self._objects.pop(key, None)
 
     def _refuse_locked(self, key: str) -> None:
