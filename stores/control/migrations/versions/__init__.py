@@ -1,0 +1,1 @@
+"""Migrations of the control database (Alembic). A migration that was released is never edited."""
