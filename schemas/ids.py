@@ -23,6 +23,9 @@ CONTROL = "control"
 DEADLETTER = "deadletter"
 TOPICS = (EVENTS, CONTROL, DEADLETTER)
 
+ANCHOR = "anchor"
+"""No topic of the bus: ``Shard(ANCHOR, 0)`` names the log of checkpoint sets wherever a log is named by its shard."""
+
 NAMESPACE = UUID("6f1d9a54-3c0e-5b8a-9d5e-0a4f6d1c7b20")
 """Namespace of event ids (RFC 9562 §5.5). Fixed for ever: another value gives other ids for the same events."""
 
@@ -44,7 +47,8 @@ class Shard:
 def parse_shard(text: str) -> Shard:
     """Read what ``str(shard)`` wrote, e.g. ``events/0``."""
     topic, _, partition = text.partition("/")
-    if topic not in TOPICS or not partition.isascii() or not partition.isdigit() or str(int(partition)) != partition:
+    plain = partition.isascii() and partition.isdigit() and str(int(partition)) == partition
+    if topic not in (*TOPICS, ANCHOR) or not plain:
         raise MalformedInput(f"got shard {text!r}, expected <topic>/<partition> with topic one of {', '.join(TOPICS)}")
     return Shard(topic, int(partition))
 

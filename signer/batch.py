@@ -1,0 +1,170 @@
+"""One batch of the signer: messages → entries → leaves, tiles, chain, root. Pure, and the same for the same messages.
+
+The state of a log between batches is its *head*: the partial tiles at the right edge of the tree, the entries of the
+partial bundle, and the chain value. All of it can be read back from the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from schemas.entry import (
+    CHAIN_DOMAIN,
+    COMMITMENT_BYTES,
+    INVALID,
+    MAX_COMMITMENTS,
+    ZERO,
+    invalid_commitments,
+    pack_entry,
+    valid_commitments,
+)
+from schemas.errors import LedgerContradiction
+from signer.merkle import root_of
+from signer.tiles import ENTRIES, FULL_WIDTH, Tile, encode_bundle, format_tile_path, root_of_edge
+from stores.bus import Message
+
+_sha256 = hashlib.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A log after ``size`` leaves.
+
+    Attributes:
+        size: number of leaves.
+        chain: chain value after the last of them.
+        edge: ``edge[level]`` are the hashes of the partial tile of that level, fewer than 256.
+        entries: the entries of the partial bundle, as many as ``edge[0]``.
+    """
+
+    size: int
+    chain: bytes
+    edge: tuple[tuple[bytes, ...], ...]
+    entries: tuple[bytes, ...]
+
+    def root(self) -> bytes:
+        """Root of the tree: at most 255 hashes per level."""
+        return root_of_edge(self.edge)
+
+
+EMPTY = Head(0, ZERO, ((),), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What growing from ``old_size`` leads to: the new head, its root, and the objects to write (path, bytes)."""
+
+    old_size: int
+    head: Head
+    root: bytes
+    objects: tuple[tuple[str, bytes], ...]
+
+
+def entries_of(messages: Sequence[Message], kind: int, first_offset: int, not_before_ms: int) -> list[bytes]:
+    """The entries of messages that follow each other on a shard.
+
+    Args:
+        messages: as read from the bus, in order.
+        kind: ``EVENT`` or ``CONTROL``; a message without valid commitments becomes ``INVALID``.
+        first_offset: where the log goes on.
+        not_before_ms: time of the entry before.
+
+    Raises:
+        LedgerContradiction: the offsets have a gap, or the bus's clock went backwards. Both break what the log says of
+            the bus, so nothing of the batch may be signed.
+    """
+    entries: list[bytes] = []
+    append, pack = entries.append, pack_entry
+    expected, last_ms = first_offset, not_before_ms
+    for shard, offset, time_ms, key, value, _, _, commitments, headers in messages:
+        if offset != expected:
+            raise LedgerContradiction(
+                f"{shard}: got offset {offset} after {expected - 1}, expected {expected}: offsets of a shard have no "
+                "gaps unless the topic is compacted or written in transactions; close this log and open the next"
+            )
+        if time_ms < last_ms:
+            raise LedgerContradiction(
+                f"{shard} offset {offset}: got bus time {time_ms}, expected at least {last_ms}: the topic must use "
+                "log-append time, and the bus's clock must not go backwards"
+            )
+        if _are_commitments(len(commitments), commitments[::COMMITMENT_BYTES]):
+            append(pack(kind, offset, time_ms, commitments))
+        else:
+            append(pack(INVALID, offset, time_ms, invalid_commitments(key, value, list(headers))))
+        expected += 1
+        last_ms = time_ms
+    return entries
+
+
+@lru_cache(maxsize=1024)
+def _are_commitments(size: int, types: bytes) -> bool:
+    """:func:`schemas.entry.valid_commitments` by the only bytes that it looks at: a shard sees few combinations."""
+    if size > MAX_COMMITMENTS * COMMITMENT_BYTES or size % COMMITMENT_BYTES:
+        return False
+    return valid_commitments(b"".join(bytes((part_type,)) + ZERO for part_type in types))
+
+
+def extend(head: Head, entries: Sequence[bytes]) -> Batch:
+    """Append entries: hash them, cut full and partial tiles and bundles, follow the chain."""
+    leaves = [_sha256(b"\x00" + entry).digest() for entry in entries]
+    chain = chain_values(head.size, head.chain, leaves)[-1] if leaves else head.chain
+    objects = [*_bundles(head, entries)]
+    edge: list[tuple[bytes, ...]] = []
+    grown: list[bytes] = leaves
+    for level, waiting in enumerate(head.edge):
+        grown, rest, tiles = _tiles(level, head.size, [*waiting, *grown], bool(grown))
+        edge.append(rest)
+        objects += tiles
+    while grown:
+        grown, rest, tiles = _tiles(len(edge), head.size, grown, True)
+        edge.append(rest)
+        objects += tiles
+    tail = (*head.entries, *entries) if len(head.entries) + len(entries) < FULL_WIDTH else tuple(entries)
+    after = Head(head.size + len(entries), chain, tuple(edge), tail[len(tail) - len(edge[0]) :])
+    return Batch(head.size, after, after.root(), tuple(objects))
+
+
+def chain_values(first_index: int, before: bytes, leaves: Sequence[bytes]) -> list[bytes]:
+    """The chain after each of ``leaves``, of which the first has index ``first_index``: see
+    :func:`schemas.entry.chain_next`, here without a call per leaf."""
+    chains: list[bytes] = []
+    append, sha256, domain, value = chains.append, _sha256, CHAIN_DOMAIN, before
+    for index, leaf in enumerate(leaves, first_index):
+        value = sha256(domain + index.to_bytes(8, "big") + value + leaf).digest()
+        append(value)
+    return chains
+
+
+def _tiles(
+    level: int, old_size: int, hashes: list[bytes], grew: bool
+) -> tuple[list[bytes], tuple[bytes, ...], list[tuple[str, bytes]]]:
+    """Cut the hashes of one level, beginning at a tile's edge; return the hashes for the level above, what is left
+    over, and the objects."""
+    first = old_size >> (8 * (level + 1))
+    above: list[bytes] = []
+    objects: list[tuple[str, bytes]] = []
+    full = len(hashes) - len(hashes) % FULL_WIDTH
+    for at in range(0, full, FULL_WIDTH):
+        tile = hashes[at : at + FULL_WIDTH]
+        above.append(root_of(tile))
+        objects.append((format_tile_path(Tile(level, first + at // FULL_WIDTH)), b"".join(tile)))
+    rest = tuple(hashes[full:])
+    if rest and grew:
+        objects.append((format_tile_path(Tile(level, first + full // FULL_WIDTH, len(rest))), b"".join(rest)))
+    return above, rest, objects
+
+
+def _bundles(head: Head, entries: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    waiting = [*head.entries, *entries]
+    first = head.size // FULL_WIDTH
+    return [
+        (
+            format_tile_path(Tile(ENTRIES, first + at // FULL_WIDTH, min(FULL_WIDTH, len(waiting) - at))),
+            encode_bundle(waiting[at : at + FULL_WIDTH]),
+        )
+        for at in range(0, len(waiting), FULL_WIDTH)
+        if entries
+    ]
