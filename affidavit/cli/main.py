@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from affidavit import __version__
-from affidavit.cli import exits
+from affidavit.cli import exits, setup
 from affidavit.cli.output import say
 from schemas.errors import AffidavitError
 
@@ -21,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.command("init")(setup.init)
+app.add_typer(setup.keys, name="keys")
 
 
 class Debug:
@@ -74,7 +77,8 @@ def _explain(error: Exception) -> int:
             return exits.exit_code(error)
         case TyperException():
             context = getattr(error, "ctx", None)
-            say(f"affidavit: {error.format_message()}")
+            text = error.format_message()
+            say(text if text.startswith("Usage:") else f"affidavit: {text}")
             if context is not None:
                 say(f"Try '{context.command_path} --help'.")
             return exits.USAGE
