@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from collector.gateways import Draft, Reading, Received, Unit
 from collector.gateways.gaps import Gap, note_gaps
+from collector.gateways.times import in_range
 from collector.json_units import encode_content
 from collector.scrub import scrub_extras
 from schemas.errors import MalformedInput
@@ -28,9 +29,6 @@ DEFAULT_RETENTION_CLASS = "default"
 
 MAX_NAME = 256
 """Longer subjects and sessions are replaced by their hash: they name keys and shards, and are no place for data."""
-
-LATEST = 7_258_118_400_000_000
-"""2200-01-01 in microseconds. A later time is a mistake of the source, and no store downstream can hold all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Meta
 def _complete(metadata: Metadata, source_id: str, received_at: int) -> None:
     if not metadata.get("exchange_id"):
         metadata["exchange_id"] = source_id
-    if not 0 < metadata.get("occurred_at", 0) < LATEST:
+    if not in_range(metadata.get("occurred_at", 0)):
         if metadata.get("occurred_at"):
             extras = metadata.setdefault("extras", {})
             metadata["extras"] = {**extras, "occurred_at": str(metadata["occurred_at"])}

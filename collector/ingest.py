@@ -7,12 +7,15 @@ sends again; after it, everything is durable, and a repeat has the same event id
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from collector.assemble import DEFAULT_RETENTION_CLASS, Stamp, assemble, count_events
-from collector.gateways import Format, Reading, Received
+from collector.gateways import Format, Reading, Received, Unit
 from collector.routes import Accepted, Stored, StoredEvent
 from collector.sealing import Sealing
 from schemas.errors import Unavailable
@@ -20,6 +23,8 @@ from schemas.event import Event
 from schemas.ids import EVENTS
 from stores.bus import Bus, Outgoing, Position
 from stores.keys import Keys
+
+log = logging.getLogger(__name__)
 
 THREADS = 2
 """Threads that parse, assemble and seal: one for the large body that takes a second, one for everybody else."""
@@ -29,6 +34,9 @@ CHUNK_EVENTS = 2048
 
 MAX_IN_FLIGHT_BYTES = 128 * 1024 * 1024
 """Bytes of bodies between their first byte and the acknowledgement. Beyond it, senders are told to come back."""
+
+INLINE_BYTES = 16 * 1024
+"""A smaller body is parsed on the event loop: the way to a thread and back would cost more."""
 
 ReportGap = Callable[[str, Sequence[range]], Awaitable[None]]
 """``(collector id, sequence numbers)``."""
@@ -80,8 +88,14 @@ class Ingest:
         return accepted
 
     async def accept_body(self, body: bytes, source: Format, received: Received) -> Stored:
-        """Read a body as its format, on a worker thread, and :meth:`accept` what comes of it."""
-        reading = await self.in_thread(lambda: source.read(body, received))
+        """Read a decompressed body as its format and :meth:`accept` what comes of it.
+
+        A format never raises; should one do so, that is our bug, and the body is recorded as ``unparsed``.
+        """
+        if len(body) < INLINE_BYTES:
+            reading, received = _read(body, source, received)
+        else:
+            reading, received = await self.in_thread(lambda: _read(body, source, received))
         return Stored(reading, await self.accept(reading, received))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -134,6 +148,21 @@ def _chunks(reading: Reading) -> Iterator[tuple[int, int]]:
         yield start, len(reading.units)
 
 
+def with_hash(received: Received, body: bytes) -> Received:
+    """``received`` with the SHA-256 of its body."""
+    return replace(received, body_sha256=hashlib.sha256(body).hexdigest())
+
+
+def _read(body: bytes, source: Format, received: Received) -> tuple[Reading, Received]:
+    received = with_hash(received, body)
+    try:
+        return source.read(body, received), received
+    except Exception as error:
+        log.exception("format %s failed on the body with SHA-256 %s", source.name, received.body_sha256)
+        reason = f"internal error of format {source.name}: {type(error).__name__}"
+        return Reading([Unit(body, error=reason)], error=reason), received
+
+
 class Budget:
     """A count of bytes in flight with an upper bound. Used from one event loop."""
 
@@ -141,13 +170,13 @@ class Budget:
         self._limit = limit
         self.used = 0
 
-    def take(self, size: int) -> None:
-        """Add ``size`` bytes.
+    def take(self, size: int, *, held: int = 0) -> None:
+        """Add ``size`` bytes for somebody who holds ``held`` already.
 
         Raises:
-            Unavailable: that would exceed the bound. A body larger than the whole bound is admitted when it is alone.
+            Unavailable: that would exceed the bound. Who is alone is let through, so that no body waits for ever.
         """
-        if self.used and self.used + size > self._limit:
+        if self.used > held and self.used + size > self._limit:
             raise Unavailable(
                 f"got {size} bytes more with {self.used} in flight, expected at most {self._limit}; send again later"
             )

@@ -6,12 +6,12 @@ the name of its field, by a ``{"name": …, "value": …}`` pair, or by its shap
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
-import orjson
-
 from collector.gateways.gaps import Gap, pointer
+from collector.json_units import encode_content
 
 MARKER = "[redacted by affidavit]"
 
@@ -55,15 +55,15 @@ def scrub_extras(extras: dict[str, str]) -> tuple[dict[str, str], list[Gap]]:
             continue
         cut: list[str] = []
         value = _scrub(_parse(text), pointer("extras", name), cut, named)
-        clean[name] = orjson.dumps(value).decode() if cut else text
+        clean[name] = encode_content(value).decode() if cut else text
         gaps += [Gap(place, "redacted", note="secret") for place in cut]
     return clean, gaps
 
 
 def _parse(text: str) -> Any:
     try:
-        return orjson.loads(text)
-    except ValueError:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return text
 
 
@@ -92,7 +92,7 @@ def _scrub_text(text: str, at: str, cut: list[str]) -> str:
         value = _scrub(_parse(text), at, inner, False) if isinstance(_parse(text), dict | list) else text
         if inner:
             cut += inner
-            return orjson.dumps(value).decode()
+            return encode_content(value).decode()
     scrubbed = _SHAPE.sub(MARKER, text)
     if scrubbed != text:
         cut.append(at)

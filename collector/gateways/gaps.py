@@ -6,12 +6,12 @@ Pointers (RFC 6901) begin at the event: ``/content/…`` lies in its content, ``
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from collector.json_units import encode_content
 from schemas.metadata import CONTENT_STATES, Metadata
 
 
@@ -42,8 +42,8 @@ def state_gaps(metadata: Metadata, gaps: Sequence[Gap]) -> None:
     if not gaps:
         metadata.setdefault("content_state", "full")
         return
-    known = orjson.loads(metadata.get("content_gaps") or "[]")
-    metadata["content_gaps"] = orjson.dumps(known + [_as_json(gap) for gap in gaps]).decode()
+    known = json.loads(metadata.get("content_gaps") or "[]")
+    metadata["content_gaps"] = encode_content(known + [_as_json(gap) for gap in gaps]).decode()
     states = [metadata.get("content_state") or "full", *(gap.state for gap in gaps)]
     metadata["content_state"] = max(states, key=lambda state: _RANK.get(state, 0))
 
