@@ -31,6 +31,9 @@ def initialise(layout: Layout, deployment: Deployment) -> list[str]:
         ConfigurationError: the directory holds something else, or another deployment, or has lost a key.
     """
     made = _make_root(layout)
+    if not layout.config.exists():
+        write_private(layout.config, initial_config(deployment))
+        made.append(f"configuration {layout.config}")
     control = ControlDatabase(f"sqlite:///{layout.control}")
     try:
         made += [f"control database: migration {name}" for name in control.migrate()]
@@ -106,9 +109,6 @@ def _strangers(layout: Layout) -> list[str]:
 
 def _make_keys(layout: Layout, deployment: Deployment) -> list[str]:
     made = []
-    if not layout.config.exists():
-        write_private(layout.config, initial_config(deployment))
-        made.append(f"configuration {layout.config}")
     if not layout.kek.exists():
         create_kek_file(layout.kek)
         made.append(f"key-encryption key {layout.kek}")
