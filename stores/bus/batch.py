@@ -9,7 +9,7 @@ lock on every row it steps over, and has to win it back from whatever else is ru
     body = n × (key ‖ value ‖ headers)                                   what it does not
 
 ``sizes`` is 20 bytes, little-endian: i16 kind (−1: none) | u8 len(event id) | u8 len(fingerprint) | u16
-len(commitments) | u16 flags | u32 len(key) | u32 len(value) | u32 len(headers). Flag 1: the commitments are valid.
+len(commitments) | u16 1 when the commitments are valid | u32 len(key) | u32 len(value) | u32 len(headers).
 ``headers`` is there only when it is not exactly ours: ``n × (u16 len ‖ name ‖ u32 len ‖ value)``.
 """
 
@@ -35,7 +35,6 @@ from stores.bus.headers import (
 _SIZES = struct.Struct("<hBBHHIII")
 _NAME = struct.Struct("<H")
 _DATA = struct.Struct("<I")
-_VALID = 1
 
 
 class Packed(NamedTuple):
@@ -88,9 +87,11 @@ def join(messages: Sequence[Packed]) -> Batch:
 
 
 def split(
-    shard: Shard, first: int, time_ms: int, count: int, head: bytes, body: bytes | None, *, skip: int = 0
+    shard: Shard, first: int, time_ms: int, count: int, head: bytes, body: bytes | None, *, skip: int, values: bool
 ) -> Iterator[Message]:
-    """The messages of a row, from the ``skip``-th on. Without ``body`` their keys, values and headers are ``b""``.
+    """The messages of a row, from the ``skip``-th on; without ``values``, those with valid commitments come bare.
+
+    ``body`` may be ``None`` when all of them do.
 
     Raises:
         MalformedInput: the row is not what :func:`join` makes.
@@ -99,29 +100,18 @@ def split(
     if len(head) < at:
         raise MalformedInput(f"{shard} offset {first}: got {len(head)} bytes for the heads of {count} messages")
     offset = first
-    for kind, ids, prints, commits, _, keys, values, extra in _SIZES.iter_unpack(head[:at]):
-        start, at = at + ids + prints, at + ids + prints + commits
-        if body is None:
+    for kind, ids, prints, commits, valid, keys, sized, extra in _SIZES.iter_unpack(head[:at]):
+        start, at = at, at + ids + prints + commits
+        middle = low + keys
+        end, low = middle + sized, middle + sized + extra
+        if offset - first >= skip:
             key = value = b""
             headers: tuple[Header, ...] = ()
-        else:
-            middle = low + keys
-            end = middle + values
-            key, value = body[low:middle], body[middle:end]
-            headers = _unpack_headers(body[end : end + extra]) if extra else ()
-            low = end + extra
-        if offset - first >= skip:
-            yield Message(
-                shard,
-                Offset(offset),
-                time_ms,
-                key,
-                value,
-                kind,
-                head[start - ids - prints : start - prints],
-                head[start:at],
-                headers,
-            )
+            if body is not None and (values or not valid):
+                key, value = body[middle - keys : middle], body[middle:end]
+                headers = _unpack_headers(body[end:low]) if extra else ()
+            event_id, commitments = head[start : start + ids], head[at - commits : at]
+            yield Message(shard, Offset(offset), time_ms, key, value, kind, event_id, commitments, headers)
         offset += 1
     if at != len(head) or (body is not None and low != len(body)):
         raise MalformedInput(f"{shard} offset {first}: got a row whose sizes do not add up")

@@ -157,7 +157,7 @@ class BusFile:
             )
             try:
                 for row in cursor:
-                    for message in split(shard, *row, skip=offset - row[0]):
+                    for message in split(shard, *row, skip=offset - row[0], values=values):
                         room -= len(message.value) + len(message.key) if values else len(message.commitments)
                         if messages and (room < 0 or len(messages) == max_records):
                             return messages

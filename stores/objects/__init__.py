@@ -81,5 +81,5 @@ class Objects(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects that are neither locked nor held; absent keys are no error. Called by the purge alone, and by
-        the signer for its staging objects."""
+        the signer for its staging objects and for partial tiles whose full ones exist."""
         ...

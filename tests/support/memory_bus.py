@@ -43,6 +43,9 @@ class MemoryBus:
         self._waiters: list[tuple[Shard, int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     async def append(self, messages: Sequence[Outgoing | Foreign]) -> list[Position]:
+        for message in messages:
+            if message.topic not in self._partitions:
+                raise ConfigurationError(f"the bus has no topic {message.topic!r}")
         with self._lock:
             positions = [self._append(message) for message in messages]
             ready = [waiter for waiter in self._waiters if self._end(waiter[0]) > waiter[1]]
@@ -52,8 +55,6 @@ class MemoryBus:
         return positions
 
     def _append(self, message: Outgoing | Foreign) -> Position:
-        if message.topic not in self._partitions:
-            raise ConfigurationError(f"the bus has no topic {message.topic!r}")
         shard = Shard(message.topic, zlib.crc32(message.key) % self._partitions[message.topic])
         there = self._messages[shard]
         headers = message.headers if isinstance(message, Foreign) else write_headers(message)
