@@ -64,11 +64,10 @@ def response_body_drafts(attributes: dict[str, Any], base: Metadata) -> list[Dra
 
 def _apart(base: Metadata) -> Metadata:
     """Metadata for a call or result found in a body: what is said of the body itself left out."""
-    return {
-        name: value  # type: ignore[misc]
-        for name, value in base.items()
-        if name not in ("content_state", "content_gaps", "outcome", "message_ids", "sequence")
-    }
+    apart = base.copy()
+    for name in ("content_state", "content_gaps", "outcome", "message_ids", "sequence"):
+        apart.pop(name, None)  # type: ignore[misc]
+    return apart
 
 
 def _take_body(attributes: dict[str, Any]) -> tuple[Any, list[Gap]]:

@@ -41,7 +41,7 @@ def context_drafts(telemetry: Telemetry, base: Metadata, inference: Inference, f
         draft = Draft("context", metadata, content or None)
         state_gaps(draft.metadata, [] if content else [Gap("/content", "not_captured")])
         return [draft]
-    drafts = []
+    drafts: list[Draft] = []
     for document in documents:
         fields: Metadata = {**metadata}
         if isinstance(document, dict):

@@ -32,8 +32,9 @@ def tool_drafts(telemetry: Telemetry, base: Metadata, inference: Inference, fail
     answered = ending(base, telemetry)
     if "latency_ms" in answered:
         answered["tool_duration_ms"] = answered["latency_ms"]
-    answered["tool_is_error"] = failed or _says_error(result)
-    answered["outcome"] = outcome_of(answered["tool_is_error"], answered)
+    failed = failed or _says_error(result)
+    answered["tool_is_error"] = failed
+    answered["outcome"] = outcome_of(failed, answered)
     draft = Draft("tool_result", answered, gave or None)
     lacking = [] if gave or failed else [Gap("/content", "not_captured")]
     state_gaps(draft.metadata, [*lacking, *inference.response_gaps])
