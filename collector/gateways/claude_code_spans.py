@@ -6,8 +6,6 @@ They repeat what its log events say, seen as a tree; each stays evidence of its 
 
 from __future__ import annotations
 
-from typing import Any
-
 from collector.gateways import Draft
 from collector.gateways.claude_code import NAME, PREFIX, REDACTED, identify, take_usage
 from collector.gateways.gaps import Gap, state_gaps
@@ -61,33 +59,24 @@ def _interaction(telemetry: Telemetry, base: Metadata) -> Draft:
 
 
 def _request(telemetry: Telemetry, base: Metadata, failed: bool) -> Draft:
-    metadata = ending(base, telemetry)
-    stop = telemetry.attributes.get("stop_reason")
+    """The client's own counts decide; the ``gen_ai`` ones, which are the same in another sum, stay as extras."""
+    metadata, attributes = ending(base, telemetry), telemetry.attributes
+    stop = attributes.get("stop_reason")
     if isinstance(stop, str):
         set_stop_reason(metadata, stop)
-        del telemetry.attributes["stop_reason"]
-    own = {key: telemetry.attributes[key] for key in ("duration_ms",) if key in telemetry.attributes}
-    latency = metadata.get("latency_ms")
-    take_genai_usage(telemetry.attributes, metadata)
-    _keep_both(telemetry.attributes, metadata)
-    telemetry.attributes.update(own)
-    if latency is not None:
-        metadata["latency_ms"] = latency
+        del attributes["stop_reason"]
+    if "input_tokens" in attributes:
+        duration, latency = attributes.pop("duration_ms", None), metadata.get("latency_ms")
+        take_usage(attributes, metadata)
+        if duration is not None:
+            attributes["duration_ms"] = duration
+        if latency is not None:
+            metadata["latency_ms"] = latency
+    else:
+        take_genai_usage(attributes, metadata)
     metadata["outcome"] = outcome_of(failed, metadata)
     state_gaps(metadata, [])
     return Draft("response", metadata)
-
-
-def _keep_both(attributes: dict[str, Any], metadata: Metadata) -> None:
-    """The client's own counts decide; the ``gen_ai`` ones stay as extras where they say something else."""
-    standard = metadata.pop("usage_raw", None)
-    before = {name: metadata.get(name) for name in ("input_tokens", "output_tokens")}
-    take_usage(attributes, metadata)
-    if standard is not None:
-        attributes["gen_ai.usage"] = standard
-    for name, value in before.items():
-        if metadata.get(name) is None:
-            metadata[name] = value  # type: ignore[literal-required]
 
 
 def _tool(telemetry: Telemetry, base: Metadata, failed: bool) -> list[Draft]:
