@@ -120,7 +120,11 @@ def invalid_commitments(key: bytes, value: bytes, headers: list[tuple[str, bytes
     was a record of ours gets integrity without the secrecy of commitments. Headers are sorted by name, then value.
     """
     digest = hashlib.sha256(INVALID_DOMAIN)
-    for raw in (key, value, *(item for name, data in sorted(headers) for item in (name.encode(), data))):
+    for raw in (
+        key,
+        value,
+        *(item for name, data in sorted(headers) for item in (name.encode("utf-8", "surrogateescape"), data)),
+    ):
         digest.update(len(raw).to_bytes(8, "big") + raw)
     return b"\x03" + digest.digest()
 

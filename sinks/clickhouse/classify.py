@@ -1,0 +1,75 @@
+"""What an error of ClickHouse means for a batch. Pure.
+
+Three answers: try again (the default, because ambiguity must not lose a record), stop and call a person, or the rows
+themselves are at fault. Numbers are those of ClickHouse's ``ErrorCodes.cpp``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+
+
+class Fault(Enum):
+    """Whose fault an error is."""
+
+    RETRY = "retry"
+    PAUSE = "pause"
+    ROWS = "rows"
+
+
+_PAUSE = {
+    16: "no such column in table",
+    36: "bad arguments",
+    44: "illegal column",
+    46: "unknown function",
+    47: "unknown identifier",
+    48: "not implemented",
+    60: "unknown table",
+    62: "syntax error",
+    73: "unknown format",
+    81: "unknown database",
+    115: "unknown setting",
+    164: "readonly",
+    192: "unknown user",
+    193: "wrong password",
+    194: "required password",
+    195: "ip address not allowed",
+    291: "database access denied",
+    344: "support is disabled",
+    392: "query is prohibited",
+    452: "setting constraint violation",
+    497: "access denied",
+    516: "authentication failed",
+}
+
+_ROWS = {
+    6: "cannot parse text",
+    26: "cannot parse quoted string",
+    27: "cannot parse input",
+    32: "attempt to read after eof",
+    33: "cannot read all data",
+    53: "type mismatch",
+    69: "argument out of bound",
+    70: "cannot convert type",
+    72: "cannot parse number",
+    117: "incorrect data",
+    128: "too large array size",
+    131: "too large string size",
+    190: "sizes of arrays do not match",
+    349: "cannot insert null in ordinary column",
+    1001: "std::exception (the Avro reader throws these)",
+}
+
+
+def code_of(error: ClickHouseError) -> int | None:
+    """The number of an error, ``None`` where there was no answer at all (a lost connection, a closed client)."""
+    return error.code if isinstance(error, Error) else None
+
+
+def classify(code: int | None) -> Fault:
+    """The fault of an error with this code; ``None`` where there was no answer at all."""
+    if code in _ROWS:
+        return Fault.ROWS
+    return Fault.PAUSE if code in _PAUSE else Fault.RETRY

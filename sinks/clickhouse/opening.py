@@ -1,0 +1,235 @@
+"""From sealed messages to rows' contents: decode, open each part, say what became of it.
+
+Nothing here can fail on account of one record: whatever cannot be opened is a status and a reason, and the record
+still gets its row, so that ClickHouse and the ledger count the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from schemas.entry import COMMITMENT_BYTES, valid_commitments
+from schemas.errors import MalformedInput, VerificationError
+from schemas.ids import KeyId, format_event_id
+from schemas.metadata import KIND_NAMES
+from schemas.parts import CONTENT, METADATA, PART_NAMES, SOURCE, Opener, SealedPart, encode_metadata, part_key
+from schemas.record import Record, decode_record
+from stores.bus import Message
+from stores.keys import Keys
+
+OK = "ok"
+ABSENT = "absent"
+"""The event has no such part, and the ledger says so."""
+SEALED = "sealed"
+"""The key is destroyed, or unknown here."""
+MISMATCH = "mismatch"
+"""The part does not open under its key and commitment: it was not sealed as the ledger says."""
+MISSING = "missing"
+"""The ledger has a commitment, and there is no part."""
+MALFORMED = "malformed"
+"""The bytes match their commitment, and are not metadata v1."""
+UNDECODABLE = "undecodable"
+"""The message has commitments, and its value is not a record."""
+INVALID = "invalid"
+"""The message has no valid commitments: the ledger commits to its raw bytes."""
+
+REJECTED = "rejected"
+"""ClickHouse does not take the row with its parts; the record is in the dead letter."""
+
+Fetch = Callable[[str], bytes]
+"""From the address of a part that was too large for the bus to its ciphertext; ``KeyError`` when it is gone."""
+
+
+class Opened(NamedTuple):
+    """What is known of one message.
+
+    Attributes:
+        statuses: of metadata, content, source.
+        reason: why a status is neither ``ok`` nor ``absent``; no content.
+        columns: Avro binary of metadata v1 for the columns: the part's own bytes, or what is known without them.
+        metadata, content, source: the parts' bytes, ``b""`` where not opened.
+        salts: of the three parts, 32 bytes or ``b""``.
+    """
+
+    statuses: tuple[str, str, str]
+    reason: str
+    columns: bytes
+    metadata: bytes
+    content: bytes
+    source: bytes
+    salts: tuple[bytes, bytes, bytes]
+
+
+_TYPES = (METADATA, CONTENT, SOURCE)
+_NO_SALTS = (b"", b"", b"")
+
+
+class Opening:
+    """Opens batches. One per thread.
+
+    Args:
+        keys: looked up once per batch.
+        fetch: for parts that lie in the object store; ``None`` makes them ``missing``.
+    """
+
+    def __init__(self, keys: Keys, fetch: Fetch | None = None) -> None:
+        self._keys = keys
+        self._fetch = fetch
+        self._opener = Opener()
+
+    def records(self, messages: Sequence[Message]) -> tuple[list[Record | str | None], dict[KeyId, bytes]]:
+        """Decode the values (``None``: no valid commitments; text: why it is no record) and get all their keys.
+
+        Raises:
+            Unavailable: the keys cannot be had now.
+        """
+        records = [_decode(message) for message in messages]
+        wanted = {part.key_id for record in records if isinstance(record, Record) for part in record.parts}
+        return records, self._keys.by_id(wanted)
+
+    def open(self, message: Message, record: Record | str | None, secrets: Mapping[KeyId, bytes]) -> Opened:
+        """Open all parts of one message.
+
+        Raises:
+            Unavailable: a part's object cannot be fetched now.
+        """
+        if record is None:
+            return _invalid(message)
+        if isinstance(record, str):
+            return _undecodable(message, record)
+        commitments = message.commitments
+        committed = {
+            commitments[at]: commitments[at + 1 : at + COMMITMENT_BYTES]
+            for at in range(0, len(commitments), COMMITMENT_BYTES)
+        }
+        sealed = {part.type: part for part in record.parts}
+        statuses, data, salts, reasons = [], [], [], []
+        for part_type in _TYPES:
+            status, salt, plain, why = self._open(
+                part_type, sealed.get(part_type), committed.get(part_type), record.event_id, secrets
+            )
+            statuses.append(status)
+            salts.append(salt)
+            data.append(plain)
+            if why:
+                reasons.append(why)
+        columns = data[0] if statuses[0] == OK else stated(message, record)
+        return Opened(
+            (statuses[0], statuses[1], statuses[2]),
+            "; ".join(reasons),
+            columns,
+            data[0],
+            data[1],
+            data[2],
+            (salts[0], salts[1], salts[2]),
+        )
+
+    def _open(
+        self,
+        part_type: int,
+        part: SealedPart | None,
+        commitment: bytes | None,
+        event_id: bytes,
+        secrets: Mapping[KeyId, bytes],
+    ) -> tuple[str, bytes, bytes, str]:
+        """Status, salt, bytes and reason of one part."""
+        if part is None:
+            if commitment is None:
+                return ABSENT, b"", b"", ""
+            return MISSING, b"", b"", f"{PART_NAMES[part_type]}: committed to, and not in the record"
+        if commitment is None:
+            return MISMATCH, b"", b"", f"{PART_NAMES[part_type]}: in the record, and not committed to"
+        secret = secrets.get(part.key_id)
+        if secret is None:
+            return SEALED, b"", b"", f"{PART_NAMES[part_type]}: no key {part.key_id.hex()}"
+        if part.address:
+            fetched = self._fetched(part)
+            if fetched is None:
+                return MISSING, b"", b"", f"{PART_NAMES[part_type]}: no object {part.address}"
+            part = part._replace(ciphertext=fetched)
+        try:
+            opened = self._opener.open(part, commitment, event_id, part_key(secret, event_id, part_type))
+        except VerificationError as error:
+            return MISMATCH, b"", b"", str(error)
+        return OK, opened.salt, opened.data, ""
+
+    def _fetched(self, part: SealedPart) -> bytes | None:
+        if self._fetch is None:
+            return None
+        try:
+            return self._fetch(part.address)
+        except KeyError:
+            return None
+
+
+def stated(message: Message, record: Record | None = None) -> bytes:
+    """Columns for a record whose metadata cannot be read: what its envelope states, which nothing proves."""
+    event_id = record.event_id if record else message.event_id
+    return encode_metadata(
+        {
+            "event_id": format_event_id(event_id) if len(event_id) == 16 else "",
+            "kind": KIND_NAMES.get(message.kind, ""),  # type: ignore[typeddict-item]
+            "tenant": record.tenant if record else "",
+            "retention_class": record.retention_class if record else "",
+        }
+    )
+
+
+def raw_message(key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) -> bytes:
+    """What an *invalid* entry hashes behind its domain (:func:`schemas.entry.invalid_commitments`): each piece after
+    its length. :func:`read_raw_message` takes it apart."""
+    pieces = (
+        key,
+        value,
+        *(item for name, data in sorted(headers) for item in (name.encode("utf-8", "surrogateescape"), data)),
+    )
+    return b"".join(len(piece).to_bytes(8, "big") + piece for piece in pieces)
+
+
+def read_raw_message(raw: bytes) -> tuple[bytes, bytes, tuple[tuple[str, bytes], ...]]:
+    """Key, value and headers of :func:`raw_message`.
+
+    Raises:
+        MalformedInput: not what it writes.
+    """
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(raw):
+        end = at + 8 + int.from_bytes(raw[at : at + 8], "big")
+        pieces.append(raw[at + 8 : end])
+        at = end
+    if at != len(raw) or len(pieces) < 2 or len(pieces) % 2:
+        raise MalformedInput(f"got {len(raw)} bytes, expected key, value and headers, each after its length")
+    names = [name.decode("utf-8", "surrogateescape") for name in pieces[2::2]]
+    headers = tuple(zip(names, pieces[3::2], strict=True))
+    return pieces[0], pieces[1], headers
+
+
+def _decode(message: Message) -> Record | str | None:
+    if not valid_commitments(message.commitments):
+        return None
+    try:
+        return decode_record(message.value)
+    except MalformedInput as error:
+        return str(error)
+
+
+def _invalid(message: Message) -> Opened:
+    return Opened(
+        (INVALID, INVALID, INVALID),
+        "no valid commitments on the bus",
+        stated(message),
+        b"",
+        b"",
+        raw_message(message.key, message.value, message.headers),
+        _NO_SALTS,
+    )
+
+
+def _undecodable(message: Message, why: str) -> Opened:
+    committed = message.commitments[::COMMITMENT_BYTES]
+    statuses = [UNDECODABLE if part_type in committed else ABSENT for part_type in _TYPES]
+    return Opened(
+        (statuses[0], statuses[1], statuses[2]), f"not a record: {why}", stated(message), b"", b"", b"", _NO_SALTS
+    )

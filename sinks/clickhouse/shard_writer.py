@@ -1,0 +1,265 @@
+"""One shard's way into ClickHouse.
+
+A batch goes through four steps; after each, what is true if we die there:
+
+1. *Look* which of its offsets are in the tables already, unless it continues what this process delivered. Nothing has
+   changed.
+2. *Prove and open*: leaf and chain of each message, its parts in the clear. Nothing has changed.
+3. *Insert* into ``ingest``, which feeds both tables. Each table has all, some or none of the rows: ``resume`` finds the
+   first offset that is not in both, and step 1 of the next process leaves out what is there.
+4. *Read back*: count the rows of the range in both tables; only then is the batch delivered. A deduplication token that
+   ClickHouse remembers from rows which were since deleted swallows an insert without a word: here it shows, and the
+   rows go again under another token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from schemas.errors import MalformedInput, Unavailable
+from schemas.ids import KeyId, Offset, Shard
+from schemas.parts import decode_metadata
+from schemas.record import Record, decode_record
+from sinks.clickhouse import positions
+from sinks.clickhouse.classify import Fault, classify, code_of
+from sinks.clickhouse.engine import Engine
+from sinks.clickhouse.opening import ABSENT, MALFORMED, OK, REJECTED, Opened, Opening, stated
+from sinks.clickhouse.proof import Logs, LogStart, Proof, log_at, prove
+from sinks.clickhouse.rows import BOTH, CONTENTS, EVENTS, Row, container, encode_row, pack_log
+from sinks.contract import Delivered, Outcome, Pause, Retry
+from stores.bus import Message
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES = 48 << 20
+"""Rows in the clear that are held at a time and inserted together; a batch that opens to more takes several inserts."""
+
+INSERT_SETTINGS: dict[str, str | int] = {
+    # The default gathers small inserts of many clients and has its own rules about repeats; ours are large.
+    "async_insert": 0,
+    # On a quiet shard the records of one batch are months apart. Partitions are days of the bus's clock: few enough.
+    "max_partitions_per_insert_block": 0,
+    "input_format_parallel_parsing": 0,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "materialized_views_ignore_errors": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """How far this process has delivered: the next offset, and the chain value before it."""
+
+    offset: int
+    chain: bytes
+
+
+class ShardWriter:
+    """Delivers one shard, from one thread at a time."""
+
+    def __init__(self, shard: Shard, engine: Engine, logs: Logs, opening: Opening) -> None:
+        self._shard = shard
+        self._engine = engine
+        self._opening = opening
+        self._client = engine.client()
+        self._logs = logs
+        self._known_logs: tuple[LogStart, ...] = ()
+        self._tail: _Tail | None = None
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+    def resume(self, start: Offset) -> Offset:
+        """The first offset, not below ``start``, that is not in both tables."""
+        self._tail = None
+        return positions.resume(self._client, self._shard, start)
+
+    def deliver(self, batch: Sequence[Message]) -> Outcome:
+        """Make the batch durable; errors of ClickHouse and of the keys are the caller's to classify."""
+        first, end = batch[0].offset, batch[-1].offset + 1
+        tail, self._tail = self._tail, None
+        if log_at(self._covering(first), first) is None:
+            return Retry(f"the ledger has opened no log that covers {self._shard} offset {first} yet", 1.0)
+        lacking: Mapping[int, int] | None = None
+        if tail is not None and tail.offset == first:
+            chain: bytes | None = tail.chain
+        else:
+            lacking, chain = self._lacking(first, end), self._chain_before(first)
+        if chain is None:
+            return Pause(
+                f"{self._shard} offset {first - 1} is not in ClickHouse, so the chain cannot go on from it: deliver "
+                "from the first offset of its log on, or restore that row"
+            )
+        proofs = prove(batch, self._known_logs, chain)
+        rejected: list[tuple[Offset, str]] = []
+        records, keys = self._opening.records(batch)
+        for rows in self._rows(batch, proofs, records, keys, lacking):
+            rejected += self._store(rows)
+        self._tail = _Tail(end, proofs[-1].chain)
+        return Delivered(tuple(rejected))
+
+    def _covering(self, offset: int) -> tuple[LogStart, ...]:
+        """The logs of the shard, asked for again while none covers ``offset``; recorded for those who verify in SQL."""
+        if log_at(self._known_logs, offset) is None:
+            self._known_logs = tuple(self._logs(self._shard))
+            positions.record_logs(
+                self._client,
+                [(log.origin, self._shard, log.start_offset, log.genesis, log.chain()) for log in self._known_logs],
+            )
+        return self._known_logs
+
+    def _chain_before(self, first: int) -> bytes | None:
+        starts = {log.start_offset: log for log in self._known_logs}
+        if first in starts:
+            return starts[first].chain()
+        return positions.chain_at(self._client, self._shard, first - 1)
+
+    def _lacking(self, first: int, end: int) -> dict[int, int]:
+        """For each offset of the range, the tables that do not have it (:data:`~sinks.clickhouse.rows.BOTH` …)."""
+        events = positions.present(self._client, "events", self._shard, first, end)
+        contents = positions.present(self._client, "contents", self._shard, first, end)
+        return {
+            offset: (0 if offset in events else EVENTS) | (0 if offset in contents else CONTENTS)
+            for offset in range(first, end)
+        }
+
+    def _rows(
+        self,
+        batch: Sequence[Message],
+        proofs: Sequence[Proof],
+        records: Sequence[Record | str | None],
+        keys: Mapping[KeyId, bytes],
+        lacking: Mapping[int, int] | None,
+    ) -> Iterator[list[Row]]:
+        """The rows that some table lacks, opened only as far as memory allows."""
+        rows: list[Row] = []
+        size = 0
+        packed = {log: pack_log(log.origin, self._shard.topic, self._shard.partition) for log in self._known_logs}
+        for message, proof, record in zip(batch, proofs, records, strict=True):
+            into = BOTH if lacking is None else lacking[message.offset]
+            if not into:
+                continue
+            opened = self._opening.open(message, record, keys)
+            rows.append(Row(into, packed[proof.log], proof, opened, message))
+            size += 2 * len(opened.metadata) + len(opened.content) + len(opened.source)
+            if size >= BODY_BYTES:
+                yield rows
+                rows, size = [], 0
+        if rows:
+            yield rows
+
+    def _store(self, rows: list[Row]) -> list[tuple[Offset, str]]:
+        """Insert and read back."""
+        self._report(rows)
+        rejected = self._insert(rows)
+        if not self._is_there(rows):
+            rows = self._still_lacking(rows)
+            rejected += self._insert(rows, again=secrets.token_hex(8))
+            if not self._is_there(rows):
+                raise Unavailable(
+                    f"{self._shard} offset {rows[0].message.offset}: ClickHouse took rows and has not got them"
+                )
+        return rejected
+
+    def _is_there(self, rows: Sequence[Row]) -> bool:
+        """Whether both tables hold the whole range of ``rows`` (what lies between them was there before)."""
+        if not rows:
+            return True
+        first, last = rows[0].message, rows[-1].message
+        expected = last.offset + 1 - first.offset
+        times = (first.time_ms, last.time_ms)
+        counts = positions.counts(self._client, self._shard, first.offset, last.offset + 1, times)
+        for table, (total, distinct) in counts.items():
+            if total > distinct:
+                log.error(
+                    "%s offsets %d to %d: %d rows too many in %s",
+                    self._shard,
+                    first.offset,
+                    last.offset,
+                    total - distinct,
+                    table,
+                )
+        return all(distinct == expected for _, distinct in counts.values())
+
+    def _still_lacking(self, rows: Sequence[Row]) -> list[Row]:
+        lacking = self._lacking(rows[0].message.offset, rows[-1].message.offset + 1)
+        return [row._replace(into=lacking[row.message.offset]) for row in rows if lacking[row.message.offset]]
+
+    def _insert(self, rows: list[Row], again: str = "") -> list[tuple[Offset, str]]:
+        """Insert the rows; a row without parts goes in where ClickHouse does not take the whole one."""
+        if not rows:
+            return []
+        body = container(map(encode_row, rows))
+        try:
+            self._engine.insert(
+                self._client,
+                "ingest",
+                body,
+                {**INSERT_SETTINGS, "insert_deduplication_token": self._token(rows, body, again)},
+            )
+        except ClickHouseError as error:
+            if classify(code_of(error)) is not Fault.ROWS:
+                raise
+            return self._sift(self._still_lacking(rows), error)
+        return []
+
+    def _sift(self, rows: list[Row], error: ClickHouseError) -> list[tuple[Offset, str]]:
+        """Insert all but the rows at fault: first by looking at their metadata, then by halves."""
+        sound = [_checked(row) for row in rows]
+        if sound != rows:
+            return self._insert(sound)
+        if len(rows) > 1:
+            half = len(rows) // 2
+            return self._insert(rows[:half]) + self._insert(rows[half:])
+        rejected: list[tuple[Offset, str]] = []
+        for row in rows:
+            if REJECTED in row.opened.statuses:
+                raise error
+            reason = f"ClickHouse does not take the row: code {code_of(error)}"
+            self._insert([row._replace(opened=_stub(row, reason))])
+            rejected.append((row.message.offset, reason))
+        return rejected
+
+    def _token(self, rows: Sequence[Row], body: bytes, again: str) -> str:
+        """Names these bytes: with a token that named only the offsets, ClickHouse would drop other rows in silence."""
+        digest = hashlib.sha256(body).hexdigest()
+        return f"{self._shard}:{rows[0].message.offset}-{rows[-1].message.offset}:{digest}{again}"
+
+    def _report(self, rows: Sequence[Row]) -> None:
+        """Say loudly what is not as the ledger says; the rows themselves keep it."""
+        for row in rows:
+            if row.opened.reason and not {OK, ABSENT}.issuperset(row.opened.statuses):
+                log.warning("%s offset %d: %s", self._shard, row.message.offset, row.opened.reason)
+
+
+def _checked(row: Row) -> Row:
+    """The row, with the columns of its envelope where its metadata is not metadata v1."""
+    opened = row.opened
+    if opened.statuses[0] != OK:
+        return row
+    try:
+        decode_metadata(opened.columns)
+    except MalformedInput as error:
+        statuses = (MALFORMED, *opened.statuses[1:])
+        reason = "; ".join(filter(None, (opened.reason, f"metadata: {error}")))
+        return row._replace(opened=opened._replace(statuses=statuses, reason=reason, columns=_envelope(row)))
+    return row
+
+
+def _stub(row: Row, reason: str) -> Opened:
+    """What stands for a row that ClickHouse does not take: the address and the proof, and no part."""
+    statuses = tuple(ABSENT if status == ABSENT else REJECTED for status in row.opened.statuses)
+    return Opened((statuses[0], statuses[1], statuses[2]), reason, _envelope(row), b"", b"", b"", (b"", b"", b""))
+
+
+def _envelope(row: Row) -> bytes:
+    try:
+        return stated(row.message, decode_record(row.message.value))
+    except MalformedInput:
+        return stated(row.message)
