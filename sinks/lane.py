@@ -136,7 +136,8 @@ class Lane:
                 case Pause(reason, after):
                     self._pause(reason)
                     await self._reader.refresh()
-                    await self._stop.sleep(after)
+                    if not self._stop.requested:
+                        await self._stop.sleep(after)
                     if self._stop.requested:
                         return None
                 case None:
