@@ -1,0 +1,155 @@
+"""The anchor log: every few seconds, also when nothing happens, one checkpoint set over all logs of the deployment.
+
+Its first form is local. What it gives already: a bound on how old the newest state of every log is, and a contradiction
+for whoever shortens one. Evidence from outside (time stamps, witnesses, locks) will hang on this one log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from schemas.errors import LedgerContradiction, Unavailable
+from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, encode_sets
+from signer.ledger import Ledger
+from signer.loop import pause, wall_clock
+from signer.note import SigningKey
+from signer.origin import ANCHOR_SHARD, check_deployment
+from signer.startup import OpenLog, Stores, first_genesis, open_shard_log
+from stores.control import Control
+from stores.objects import Objects
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 10.0
+SETTLE_SECONDS = 0.05
+SETTLE_TRIES = 20
+"""A log is caught between its lock row and its published checkpoint for some milliseconds of each batch: look again."""
+
+FIRST_LOG_SECONDS = 0.2
+
+
+class Anchorer:
+    """Appends checkpoint sets. Run one per deployment; of two, one loses the swap and stops.
+
+    Stop it after the signers: on stop it takes one last set, so that what was signed last is anchored too.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        objects: Objects,
+        key: SigningKey,
+        deployment: str,
+        *,
+        clock: Callable[[], int] = wall_clock,
+        interval: float = INTERVAL_SECONDS,
+    ) -> None:
+        self._stores = Stores(control, objects, key)
+        self._deployment = check_deployment(deployment)
+        self._clock, self._interval = clock, interval
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Anchor until ``stop`` is set.
+
+        Raises:
+            LedgerContradiction: the anchor log contradicts itself, or a log it speaks of has become shorter or is gone.
+        """
+        last = False
+        while not last:
+            try:
+                opened = await asyncio.to_thread(self._open)
+                previous = await asyncio.to_thread(last_set, Ledger(self._stores.objects), opened)
+                while not last:
+                    last = stop.is_set()
+                    previous, wait = await self._tick(opened, previous)
+                    await pause(stop, wait)
+            except Unavailable as error:
+                logger.warning("anchor log of %s: %s; opening it again", self._deployment, error)
+                last = last or stop.is_set()
+                await pause(stop, error.retry_after)
+
+    async def _tick(self, opened: OpenLog, previous: CheckpointSet | None) -> tuple[CheckpointSet | None, float]:
+        """Take one set, unless no log exists yet; return it, and how long to wait for the next."""
+        heads = await self._heads(previous)
+        if not heads:
+            return previous, FIRST_LOG_SECONDS
+        check_progress(previous, heads)
+        sequence = opened.genesis.start_offset if previous is None else previous.sequence + 1
+        time_ms = max(self._clock(), opened.last_ms, previous.time_ms if previous else 0)
+        entries = encode_sets(sequence, time_ms, heads)
+        await asyncio.to_thread(opened.writer.append, entries)
+        # If we die here: the set is signed and published. The next start finds it as the last one and goes on behind.
+        return CheckpointSet(sequence, time_ms, tuple(heads)), self._interval
+
+    async def _heads(self, previous: CheckpointSet | None) -> list[LogHead]:
+        """How far each log had come at some moment after the call began, each with what a reader can see.
+
+        A log whose signer is caught between swap and checkpoint time after time is stated as in the set before.
+        """
+        heads: dict[str, LogHead | None] = {}
+        for _ in range(SETTLE_TRIES):
+            heads |= await asyncio.to_thread(self._published, [name for name, head in heads.items() if head is None])
+            if all(heads.values()):
+                break
+            await asyncio.sleep(SETTLE_SECONDS)
+        before = {head.origin: head for head in previous.heads} if previous else {}
+        known = [head or before.get(name) for name, head in heads.items()]
+        return sorted(head for head in known if head is not None)
+
+    def _published(self, wanted: list[str]) -> dict[str, LogHead | None]:
+        """The heads of the logs ``wanted`` (of all when empty); ``None`` where lock row and ledger differ just now."""
+        ledger = Ledger(self._stores.objects)
+        heads: dict[str, LogHead | None] = {}
+        for log in self._stores.control.logs():
+            if log.shard == ANCHOR_SHARD or (wanted and log.origin not in wanted):
+                continue
+            lock = self._stores.control.lock(log.origin)
+            if lock is None:
+                raise LedgerContradiction(
+                    f"{log.origin}: the log is recorded and its lock row is gone; restore the row"
+                )
+            same = ledger.published(log.origin) == lock.note
+            heads[log.origin] = LogHead(lock.origin, lock.size, lock.root, lock.chain) if same else None
+        return heads
+
+    def _open(self) -> OpenLog:
+        now = self._clock()
+        first = first_genesis(self._stores.key, self._deployment, ANCHOR_SHARD, now)
+        return open_shard_log(self._stores, self._deployment, ANCHOR_SHARD, first, now)
+
+
+def last_set(ledger: Ledger, opened: OpenLog) -> CheckpointSet | None:
+    """The last set of an anchor log, put together from all entries that carry its number; ``None`` before the first."""
+    heads: list[LogHead] = []
+    last: CheckpointSet | None = None
+    size = opened.writer.lock.size
+    for index in range(size - 1, 0, -1):
+        entry = decode_set(ledger.entry(opened.log.origin, size, index))
+        if last is not None and entry.sequence != last.sequence:
+            break
+        last = last or entry
+        heads += entry.heads
+    return last and CheckpointSet(last.sequence, last.time_ms, tuple(sorted(heads)), last.token)
+
+
+def check_progress(previous: CheckpointSet | None, heads: list[LogHead]) -> None:
+    """No log may leave the set, shrink, or change without growing.
+
+    Raises:
+        LedgerContradiction: one did.
+    """
+    now = {head.origin: head for head in heads}
+    for before in previous.heads if previous else ():
+        after = now.get(before.origin)
+        if after is None:
+            raise LedgerContradiction(
+                f"{before.origin}: the last checkpoint set lists it at size {before.size}, and the control database "
+                "does not know it: restore the database"
+            )
+        if after.size < before.size or (after.size == before.size and after != before):
+            raise LedgerContradiction(
+                f"{before.origin}: got size {after.size}, and the last checkpoint set has size {before.size} with root "
+                f"{before.root.hex()}: the log was shortened or rewritten; restore it, never anchor over it"
+            )
