@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from affidavit.layout import Layout
-from affidavit.settings import Deployment, initial_config
+from affidavit.settings import Deployment, initial_config, make_deployment
 from collector.auth import mint_token
 from schemas.errors import ConfigurationError
 from signer.keyfile import create_key, deployment_vkey, load_key
@@ -75,7 +75,7 @@ def configured_name(layout: Layout, name: str | None, shards: int | None, curren
         ConfigurationError: the directory was made under another name or with other shards.
     """
     if not is_initialised(layout):
-        return Deployment(name=name or current.name, shards=shards or current.shards)
+        return make_deployment(current.name if name is None else name, current.shards if shards is None else shards)
     for what, asked, there in (("name", name, current.name), ("shards", shards, current.shards)):
         if asked is not None and asked != there:
             raise ConfigurationError(

@@ -174,6 +174,19 @@ def load(layout: Layout, environ: Mapping[str, str] = os.environ) -> Settings:
         raise ConfigurationError(_explain(error, layout.config, environ)) from None
 
 
+def make_deployment(name: str, shards: int) -> Deployment:
+    """A deployment as ``init`` was asked to make it.
+
+    Raises:
+        ConfigurationError: no ledger can have this name, or this many shards.
+    """
+    try:
+        return Deployment(name=name, shards=shards)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
 def initial_config(deployment: Deployment) -> str:
     """The text of a new ``affidavit.toml``: what is fixed, and where to read of the rest."""
     return (

@@ -51,10 +51,11 @@ def _options(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of :data:`affidavit.cli.exits.MEANING`."""
     Debug.on = False
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
     try:
         code = app(args=arguments, prog_name="affidavit", standalone_mode=False)
     except KeyboardInterrupt:
