@@ -51,7 +51,7 @@ def conversation(start: float) -> list[dict[str, Any]]:
     question = "How many days of leave may I carry over?"
     rule = "Up to five days may be carried over until the end of March."
     document = {"document_id": "hr-leave-2026", "document_source": "handbook", "document_label": "internal"}
-    events = (
+    events: tuple[tuple[str, dict[str, Any]], ...] = (
         ("prompt", {**model, "content": {"messages": [{"role": "user", "content": question}]}}),
         ("context", {**document, "content": {"text": rule}}),
         ("guardrail", verdict),

@@ -122,7 +122,7 @@ def test_commands_name_the_remedy_without_a_data_directory(
         ([], "Usage: affidavit"),
         (["nonsense"], "No such command 'nonsense'"),
         (["init", "--bogus"], "No such option: --bogus"),
-        (["init", "--shards", "many"], "many"),
+        (["init", "--shards", "many"], "valid integer"),
         (["init", "--shards", "0"], "shards"),
         (["init", "--name", "two words"], "two words"),
     ],
