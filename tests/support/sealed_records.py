@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from collector.sealing import Sealing
 from schemas.event import Event
-from schemas.ids import EVENTS, event_id, format_event_id
+from schemas.ids import EVENTS, Offset, Shard, event_id, format_event_id
 from schemas.metadata import Kind, Metadata
-from stores.bus import Outgoing
-from stores.bus.headers import Foreign
+from stores.bus import Message, Outgoing
+from stores.bus.headers import Foreign, read_headers, write_headers
 from stores.keys import Keys
 
 KINDS: tuple[Kind, ...] = ("prompt", "response", "tool_call", "tool_result")
@@ -40,6 +40,30 @@ def strays(topic: str = EVENTS) -> list[Foreign]:
         Foreign(topic, b"someone", bytes(16) + b"\x08acme\x7f", (("c", b"short"), ("id", b"x"), ("k", b"\x01"))),
         Foreign(topic, b"someone", b"\xff" * 64, (("c", b"\x01" + bytes(32)), ("n\udcff", b"\x00\xff"))),
     ]
+
+
+def messages(
+    outgoing: Sequence[Outgoing | Foreign], shard: Shard, *, start: int = 0, time_ms: int = RECEIVED_AT // 1000
+) -> list[Message]:
+    """The messages as a bus gives them back when all of them lie on ``shard``, one each millisecond."""
+    found = []
+    for at, message in enumerate(outgoing):
+        raw = message.headers if isinstance(message, Foreign) else write_headers(message)
+        ours = read_headers(raw)
+        found.append(
+            Message(
+                shard,
+                Offset(start + at),
+                time_ms + at,
+                message.key,
+                message.value,
+                ours.kind,
+                ours.event_id,
+                ours.commitments,
+                () if ours.exact else tuple(raw),
+            )
+        )
+    return found
 
 
 def _event(number: int, tenant: str, session: str) -> Event:
