@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+import uvloop
+
 from schemas.errors import AffidavitError
 
 DRAIN_SECONDS = 30.0
@@ -18,22 +20,22 @@ DRAIN_SECONDS = 30.0
 
 
 class Stopping:
-    """The wish to stop, as a role sees it. Lives on the role's loop."""
+    """The wish to stop, as a role sees it: ``event``, which lives on the role's loop."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self.event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def __bool__(self) -> bool:
-        return self._event.is_set()
+        return self.event.is_set()
 
     async def wait(self) -> None:
         """Return when the role shall stop."""
-        await self._event.wait()
+        await self.event.wait()
 
     def set(self) -> None:
         """Ask the role to stop; from any thread."""
-        self._loop.call_soon_threadsafe(self._event.set)
+        self._loop.call_soon_threadsafe(self.event.set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Supervisor:
         self._threads: dict[str, threading.Thread] = {}
         self._stopping: dict[str, Stopping] = {}
         self._failures: list[Ended] = []
+        self.left_behind = False
+        """Whether threads still run when :meth:`run` has returned: nothing that they use may be closed."""
 
     def run(self) -> list[Ended]:
         """Run until a signal or a failure; return the failures, of which a clean stop has none."""
@@ -145,10 +149,12 @@ class Supervisor:
                 happening = self._happenings.get(timeout=0.05)
             except queue.Empty:
                 if time.monotonic() > deadline:
+                    self.left_behind = True
                     self._failures += [Ended(name, TimeoutError("did not finish in time")) for name in running]
                     return
                 continue
             if isinstance(happening, Signalled):
+                self.left_behind = True
                 self._say(f"stopped before {', '.join(running)} had finished; the next start takes up where they were")
                 return
             if isinstance(happening, Ended) and happening.error is not None:
@@ -165,11 +171,20 @@ class Supervisor:
     def _thread(self, role: Role) -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(self._live(role))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._live(role))
         except BaseException as raised:
-            error = raised
+            error = root_cause(raised)
         self._happenings.put(Ended(role.name, error))
 
     async def _live(self, role: Role) -> None:
         self._stopping[role.name] = Stopping()
         await role.run(self._stopping[role.name], lambda url: self._happenings.put(Ready(role.name, url)))
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The one error inside task groups that a person must read: ours before any other."""
+    while isinstance(error, BaseExceptionGroup):
+        ours = [inner for inner in error.exceptions if isinstance(inner, AffidavitError | BaseExceptionGroup)]
+        error = (ours or error.exceptions)[0]
+    return error

@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from affidavit import __version__
-from affidavit.cli import exits, setup
+from affidavit.cli import exits, serve, setup
 from affidavit.cli.output import say
 from schemas.errors import AffidavitError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 
 app.command("init")(setup.init)
+app.command("up")(serve.up)
+app.command("run")(serve.run)
 app.add_typer(setup.keys, name="keys")
 
 

@@ -1,0 +1,155 @@
+"""``up`` and ``run``: the processes that stay."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from affidavit.cli import exits, options, output
+
+if TYPE_CHECKING:
+    from affidavit.layout import Layout
+    from affidavit.lock import Held
+    from affidavit.settings import Settings
+    from affidavit.supervisor import Ended
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, not only what goes wrong.")]
+
+
+class RoleName(str, Enum):
+    """The roles that ``run`` takes."""
+
+    collector = "collector"
+    signer = "signer"
+    archive = "archive"
+    clickhouse = "clickhouse"
+
+
+def up(
+    data: options.Data = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="DEPLOYMENT", help="Name for a directory that is made now.")
+    ] = None,
+    verbose: Verbose = False,
+    as_json: options.Json = False,
+) -> int:
+    """Run everything in this process: collector, signer, ClickHouse with its HTTP interface, archive.
+
+    Makes the data directory on first use. SIGTERM and Ctrl-C finish what was begun; killing it at any moment loses
+    nothing that was acknowledged. A part that fails stops the whole process, and the message says why.
+
+    Ports and limits are in affidavit.toml, or in the environment: AFFIDAVIT_COLLECTOR_PORT, AFFIDAVIT_QUERY_PORT. With
+    --json, one document with the addresses is printed when everything is ready.
+
+    Example:
+
+    \b
+      affidavit up --data /srv/affidavit --name audit.example.com
+    """
+    from affidavit import deployment
+    from affidavit.roles import NAMES
+    from affidavit.settings import data_directory, load
+
+    layout = data_directory(data)
+    settings = load(layout)
+    wanted = deployment.configured_name(layout, name, None, settings.deployment)
+    for line in deployment.initialise(layout, wanted):
+        output.say(f"made {line}")
+    return _serve(layout, load(layout), NAMES, "up", verbose=verbose, as_json=as_json)
+
+
+def run(
+    role: Annotated[RoleName, typer.Argument(help="What to run.", show_default=False)],
+    data: options.Data = None,
+    verbose: Verbose = False,
+    as_json: options.Json = False,
+) -> int:
+    """Run one role of a data directory in a process of its own, beside processes that run the other roles.
+
+    The clickhouse role is the sink and the HTTP interface together, because the embedded engine admits one process.
+
+    Example:
+
+    \b
+      affidavit run collector --data /srv/affidavit
+    """
+    from affidavit.deployment import require_initialised
+    from affidavit.settings import data_directory, load
+
+    layout = require_initialised(data_directory(data))
+    command = f"run {role.value}"
+    return _serve(layout, load(layout), [role.value], command, verbose=verbose, as_json=as_json)
+
+
+def _serve(
+    layout: Layout, settings: Settings, names: Sequence[str], command: str, *, verbose: bool, as_json: bool
+) -> int:
+    from affidavit.lock import hold
+    from affidavit.roles import make_roles
+    from affidavit.supervisor import Supervisor
+    from affidavit.wiring import Wiring
+
+    _log(verbose)
+    with hold(layout, names, command) as held, Wiring(layout, settings) as wiring:
+
+        def ready(urls: dict[str, str]) -> None:
+            _announce(held, layout, settings, urls, as_json=as_json)
+
+        supervisor = Supervisor(make_roles(wiring, names), output.say, ready)
+        failures = supervisor.run()
+        if supervisor.left_behind:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_code(failures))  # threads are inside the engine; closing it under them would be a crash
+    if not failures:
+        output.say("stopped; everything that was acknowledged is durable")
+    return _code(failures)
+
+
+def _code(failures: Sequence[Ended]) -> int:
+    from schemas.errors import AffidavitError
+
+    if not failures:
+        return exits.DONE
+    error = failures[0].error
+    return exits.exit_code(error) if isinstance(error, AffidavitError) else exits.BUG
+
+
+def _announce(held: Held, layout: Layout, settings: Settings, urls: dict[str, str], *, as_json: bool) -> None:
+    for role, url in urls.items():
+        held.announce(role, url)
+    if as_json:
+        output.emit_json(
+            "affidavit.up/1",
+            {"pid": os.getpid(), "data": layout.root, "deployment": settings.deployment.name, "urls": urls},
+        )
+        sys.stdout.flush()
+        return
+    lines = [f"affidavit is up: {settings.deployment.name}, data in {layout.root}, process {os.getpid()}"]
+    if url := urls.get("collector"):
+        lines += [
+            f"  native API     POST {url}/v1/events      (documentation: {url}/docs)",
+            f"  LiteLLM        POST {url}/v1/litellm",
+            f"  OpenTelemetry  POST {url}/v1/logs, /v1/traces",
+        ]
+    if url := urls.get("clickhouse"):
+        lines.append(f"  ClickHouse     {url}  (HTTP interface, read-only)")
+    lines.append("  Senders need a token: affidavit token create. Ctrl-C stops.")
+    output.say("\n".join(lines))
+
+
+def _log(verbose: bool) -> None:
+    import logging
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for ours in ("affidavit", "collector", "signer", "sinks", "stores"):
+        logging.getLogger(ours).setLevel(logging.INFO if verbose else logging.WARNING)
