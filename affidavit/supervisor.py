@@ -15,6 +15,9 @@ import uvloop
 
 from schemas.errors import AffidavitError
 
+SAME_SIGNAL_SECONDS = 1.0
+"""Signals this close together are one wish: some wrappers send theirs to the process and to its group."""
+
 DRAIN_SECONDS = 30.0
 """How long a stopping role may take to finish what it has begun."""
 
@@ -138,7 +141,7 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Stop the roles, feeders first; a second signal, or the end of the patience, leaves the rest behind."""
-        deadline = time.monotonic() + DRAIN_SECONDS
+        began = time.monotonic()
         told: set[str] = set()
         while running := [name for name, thread in self._threads.items() if thread.is_alive()]:
             for name in running:
@@ -148,12 +151,12 @@ class Supervisor:
             try:
                 happening = self._happenings.get(timeout=0.05)
             except queue.Empty:
-                if time.monotonic() > deadline:
+                if time.monotonic() > began + DRAIN_SECONDS:
                     self.left_behind = True
                     self._failures += [Ended(name, TimeoutError("did not finish in time")) for name in running]
                     return
                 continue
-            if isinstance(happening, Signalled):
+            if isinstance(happening, Signalled) and time.monotonic() > began + SAME_SIGNAL_SECONDS:
                 self.left_behind = True
                 self._say(f"stopped before {', '.join(running)} had finished; the next start takes up where they were")
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, not only what goes wrong.")]
 
 
-class RoleName(str, Enum):
+class RoleName(StrEnum):
     """The roles that ``run`` takes."""
 
     collector = "collector"
@@ -121,8 +121,8 @@ def _code(failures: Sequence[Ended]) -> int:
 
 
 def _announce(held: Held, layout: Layout, settings: Settings, urls: dict[str, str], *, as_json: bool) -> None:
-    for role, url in urls.items():
-        held.announce(role, url)
+    for role, where in urls.items():
+        held.announce(role, where)
     if as_json:
         output.emit_json(
             "affidavit.up/1",
@@ -131,13 +131,13 @@ def _announce(held: Held, layout: Layout, settings: Settings, urls: dict[str, st
         sys.stdout.flush()
         return
     lines = [f"affidavit is up: {settings.deployment.name}, data in {layout.root}, process {os.getpid()}"]
-    if url := urls.get("collector"):
+    if url := urls.get("collector", ""):
         lines += [
             f"  native API     POST {url}/v1/events      (documentation: {url}/docs)",
             f"  LiteLLM        POST {url}/v1/litellm",
             f"  OpenTelemetry  POST {url}/v1/logs, /v1/traces",
         ]
-    if url := urls.get("clickhouse"):
+    if url := urls.get("clickhouse", ""):
         lines.append(f"  ClickHouse     {url}  (HTTP interface, read-only)")
     lines.append("  Senders need a token: affidavit token create. Ctrl-C stops.")
     output.say("\n".join(lines))

@@ -96,7 +96,8 @@ def test_a_role_that_does_not_finish_is_a_failure(monkeypatch: pytest.MonkeyPatc
     loops[0].call_soon_threadsafe(release.set)
 
 
-def test_a_second_signal_does_not_wait() -> None:
+def test_a_second_signal_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SAME_SIGNAL_SECONDS", 0.0)
     loops: list[asyncio.AbstractEventLoop] = []
     release = asyncio.Event()
 
