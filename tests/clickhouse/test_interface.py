@@ -1,0 +1,261 @@
+"""The read-only HTTP interface, over real loopback sockets, with the clients that people use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import clickhouse_connect
+import httpx
+import pytest
+import uvicorn
+from embedded_engine import Database, database_of_its_own
+
+from schemas.errors import AccessDenied
+from sinks.clickhouse import ddl
+from sinks.clickhouse.interface import Access, create_interface
+from stores.control import Token
+
+TOKENS = {
+    "acme-query": Token("t1", b"", "acme", "", ("query",), 0),
+    "acme-content": Token("t2", b"", "acme", "", ("query", "content"), 0),
+    "all-content": Token("t3", b"", "*", "", ("query", "content"), 0),
+    "ingest": Token("t4", b"", "acme", "gw", ("ingest",), 0),
+}
+SECRET = "the evil plan"
+
+
+class Served:
+    """A running interface, its address, and what it reported of each access."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database.database
+        self.accesses: list[Access] = []
+        config = uvicorn.Config(create_interface(database, self._authenticate, self._record), port=0, log_level="error")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        while not self._server.started:
+            self._thread.join(0.01)
+            assert self._thread.is_alive()
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def ask(self, token: str, query: str, **parameters: str) -> httpx.Response:
+        return httpx.post(self.url, content=query, params=parameters, headers={"X-ClickHouse-Key": token})
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    @staticmethod
+    async def _authenticate(_user: str, secret: str) -> Token:
+        if secret not in TOKENS:
+            raise AccessDenied("unknown token")
+        return TOKENS[secret]
+
+    async def _record(self, access: Access) -> None:
+        self.accesses.append(access)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    database = database_of_its_own()
+    client = database.client()
+    ddl.migrate(client)
+    client.command("INSERT INTO events (topic, offset, tenant, kind) VALUES ('events', 1, 'acme', 'prompt')")
+    client.command("INSERT INTO events (topic, offset, tenant, kind) VALUES ('events', 2, 'evil', 'prompt')")
+    client.command("INSERT INTO contents (topic, offset, tenant, content) VALUES ('events', 1, 'acme', 'hello')")
+    client.command(f"INSERT INTO contents (topic, offset, tenant, content) VALUES ('events', 2, 'evil', '{SECRET}')")
+    client.command("CREATE VIEW spoken AS SELECT kind, content FROM events INNER JOIN contents USING (tenant, offset)")
+    client.command("CREATE VIEW spoken_again AS SELECT * FROM spoken")
+    running = Served(database)
+    yield running
+    running.close()
+    client.close()
+    database.close()
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-ClickHouse-Key": "wrong"}, {"Authorization": "Basic !"}])
+def test_nobody_gets_in_without_a_token(served: Served, headers: dict[str, str]) -> None:
+    answer = httpx.post(served.url, content="SELECT 1", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "516"
+
+
+def test_a_token_in_the_address_is_refused(served: Served) -> None:
+    answer = httpx.get(served.url, params={"query": "SELECT 1", "password": "all-content"})
+    assert answer.status_code == 401
+    assert "ends up in logs" in answer.text
+    assert "all-content" not in answer.text
+
+
+def test_an_ingest_token_does_not_read(served: Served) -> None:
+    assert served.ask("ingest", "SELECT 1").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer all-content"},
+        {"Authorization": "Basic eDphbGwtY29udGVudA=="},
+        {"X-ClickHouse-User": "x", "X-ClickHouse-Key": "all-content"},
+    ],
+)
+def test_the_three_places_of_a_token(served: Served, headers: dict[str, str]) -> None:
+    assert httpx.post(served.url, content="SELECT count() FROM events", headers=headers).text == "2\n"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT tenant FROM events",
+        "SELECT tenant FROM {database}.events",
+        "SELECT tenant FROM (SELECT * FROM events)",
+        "WITH q AS (SELECT * FROM events) SELECT tenant FROM q",
+        "SELECT a.tenant FROM events AS a INNER JOIN events AS b ON a.offset = b.offset",
+        "SELECT tenant FROM events UNION DISTINCT SELECT tenant FROM events",
+        "SELECT arrayJoin((SELECT groupArray(tenant) FROM events))",
+        "SELECT tenant FROM view(SELECT * FROM events)",
+        "SELECT tenant FROM events PREWHERE offset > 0",
+        "SELECT tenant FROM {t:Identifier}",
+    ],
+)
+def test_a_tenant_sees_its_own_rows_whatever_the_query(served: Served, query: str) -> None:
+    answer = served.ask("acme-query", query.replace("{database}", served.database), param_t="events")
+    assert (answer.status_code, answer.text) == (200, "acme\n")
+
+
+@pytest.mark.parametrize("view", ["spoken", "spoken_again"])
+def test_views_over_content_yield_none_to_a_metadata_token(served: Served, view: str) -> None:
+    assert served.ask("acme-query", f"SELECT content FROM {view}").text == ""
+    assert served.ask("acme-content", f"SELECT content FROM {view}").text == "hello\n"
+    assert served.accesses[-1].content
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("SELECT * FROM contents", "which this token may not read"),
+        ("SELECT * FROM `contents`", "which this token may not read"),
+        ("SELECT * FROM {database}.contents", "which this token may not read"),
+        ("SELECT 'x' IN contents", "which this token may not read"),
+        ("EXPLAIN SELECT * FROM contents", "which this token may not read"),
+        ("SELECT * FROM {c:Identifier}", "which this token may not read"),
+        ("SELECT * FROM merge('.*', 'contents')", "table function merge"),
+        ("SELECT * FROM merge('events')", "table function merge"),
+        ("SELECT * FROM remote('127.0.0.1', {database}.events)", "table function remote"),
+        ("SELECT * FROM file('/etc/passwd', 'LineAsString')", "table function file"),
+        ("SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')", "table function url"),
+        ("SELECT * FROM mergeTreeIndex('default', 'events')", "table function mergeTreeIndex"),
+        ("SELECT * FROM executable('id', 'TSV', 'a String')", "table function executable"),
+        ("DESCRIBE file('/etc/passwd')", "table function file"),
+        ("SELECT file('/etc/passwd')", "function file"),
+        ("SELECT lower(file('/etc/passwd'))", "function file"),
+        ("SELECT dictGet('d', 'a', 1)", "function dictGet"),
+        ("SELECT joinGet('contents', 'content', 1)", "function joinGet"),
+        ("SELECT sleep(3)", "function sleep"),
+        ("SELECT 1 INTO OUTFILE '/tmp/affidavit-out'", "INTO OUTFILE"),
+        ("SELECT * FROM system.query_log", "table system.query_log"),
+        ("SELECT * FROM default.events", "table default.events"),
+        ("DROP TABLE events", "DropQuery"),
+        ("INSERT INTO events (offset) VALUES (3)", "InsertQuery"),
+        ("ALTER TABLE events DELETE WHERE 1", "AlterQuery"),
+        ("SET readonly = 0", "Set statement"),
+        ("SYSTEM FLUSH LOGS", "SYSTEM"),
+        ("KILL QUERY WHERE 1", "KillQuery"),
+        ("CREATE TABLE z ENGINE = Memory AS SELECT 1", "CreateQuery"),
+    ],
+)
+def test_what_is_not_admitted(served: Served, query: str, reason: str) -> None:
+    answer = served.ask("acme-query", query.replace("{database}", served.database), param_c="contents")
+    assert answer.status_code == 403
+    assert reason in answer.text
+    assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1; SELECT 2",
+        "SELECT 1; DROP TABLE events",
+        "SELECT 1 /* ; */ ; -- ;\n DROP TABLE events",
+        "SELECT ';'; DROP TABLE events",
+        "SELECT $a$ ; $a$",
+    ],
+)
+def test_one_statement_at_a_time(served: Served, query: str) -> None:
+    answer = served.ask("acme-query", query)
+    assert answer.status_code == 400
+    assert served.ask("acme-query", "SELECT count() FROM events").text == "1\n"
+
+
+@pytest.mark.parametrize(
+    "clause",
+    ["readonly = 0", "additional_table_filters = {}", "max_execution_time = 0", "allow_introspection_functions = 1"],
+)
+def test_a_query_cannot_lift_its_settings(served: Served, clause: str) -> None:
+    answer = served.ask("acme-query", f"SELECT * FROM events SETTINGS {clause}")
+    assert answer.status_code == 403
+    name, _, value = clause.partition(" = ")
+    assert served.ask("acme-query", "SELECT tenant FROM events", **{name: value}).text == "acme\n"
+
+
+def test_a_closing_semicolon_and_comments_are_fine(served: Served) -> None:
+    assert served.ask("acme-query", "SELECT 1 /* ; */; -- done;").text == "1\n"
+    assert served.ask("acme-query", "SELECT ';--' ").text == ";--\n"
+
+
+def test_errors_look_like_those_of_clickhouse(served: Served) -> None:
+    answer = served.ask("acme-query", "SELECT nosuch FROM events")
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (400, "47")
+    assert answer.text.startswith("Code: 47. DB::Exception: ")
+
+
+def test_formats_in_the_query_and_beside_it(served: Served) -> None:
+    assert served.ask("acme-query", "SELECT 1 AS a FORMAT JSONEachRow").json() == {"a": 1}
+    assert served.ask("acme-query", "SELECT 1 AS a", default_format="JSONEachRow").json() == {"a": 1}
+    assert served.ask("acme-query", "SHOW TABLES LIKE 'events'").text == "events\n"
+    assert served.ask("acme-query", "SELECT 1", default_format="x'; --").status_code == 400
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_large_results_stream_compressed(served: Served, encoding: str) -> None:
+    answer = httpx.get(
+        served.url,
+        params={"query": "SELECT number FROM numbers(1000000)", "enable_http_compression": "1"},
+        headers={"Authorization": "Bearer all-content", "Accept-Encoding": encoding},
+    )
+    assert answer.headers["Content-Encoding"] == encoding
+    if encoding == "gzip":  # httpx reads zstd only with an extra package
+        assert answer.text.count("\n") == 1_000_000
+
+
+def test_clickhouse_connect_over_http(served: Served) -> None:
+    client = clickhouse_connect.get_client(
+        host="127.0.0.1", port=served.port, username="any", password="all-content", database=served.database
+    )
+    try:
+        assert client.query("SELECT tenant FROM events ORDER BY tenant").result_rows == [("acme",), ("evil",)]
+        found = client.query("SELECT offset FROM events WHERE tenant = {t:String}", parameters={"t": "evil"})
+        assert found.result_rows == [(2,)]
+    finally:
+        client.close()
+
+
+def test_every_query_is_reported_with_its_outcome(served: Served) -> None:
+    served.accesses.clear()
+    served.ask("acme-query", "SELECT count() FROM events")
+    served.ask("acme-content", "SELECT content FROM contents")
+    served.ask("acme-query", "SELECT content FROM contents")
+    served.ask("acme-query", "SELEC")
+    seen = [(access.token.token_id, access.outcome, access.content) for access in served.accesses]
+    assert seen == [("t1", "ok", False), ("t2", "ok", True), ("t1", "denied", False), ("t1", "error", False)]
+
+
+def test_an_oversized_query_is_refused(served: Served) -> None:
+    assert served.ask("acme-query", "SELECT '" + "x" * (1 << 20) + "'").status_code == 413
+
+
+def test_ping_needs_no_token(served: Served) -> None:
+    assert httpx.get(served.url + "ping").text == "Ok.\n"
