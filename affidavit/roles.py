@@ -28,6 +28,8 @@ CATCH_UP_SECONDS = 15.0
 """How long the signer may go on, when told to stop, to sign what was acknowledged."""
 
 Report = Callable[[str], None]
+Serving = Callable[[asyncio.Event, Report], Coroutine[Any, Any, None]]
+"""A server that runs until the event is set, and reports its URL."""
 
 
 def make_roles(wiring: Wiring, names: Sequence[str]) -> list[Role]:
@@ -108,24 +110,45 @@ async def _caught_up(wiring: Wiring, shards: Sequence[Shard]) -> None:
         await asyncio.sleep(WATCH_SECONDS / 4)
 
 
-async def _deliver(wiring: Wiring, sink: Sink, stop: Stopping, ready: Report) -> None:
-    """Run one sink; fail as soon as one of its shards has failed, for nobody else would restart it."""
+async def _deliver(wiring: Wiring, sink: Sink, stop: Stopping, ready: Report, serving: Serving | None = None) -> None:
+    """Run one sink; fail as soon as one of its shards has failed, for nobody else would restart it.
+
+    Args:
+        serving: what to serve, once the sink is open, for as long as it runs.
+    """
     from sinks.runner import Runner
 
     runner = Runner(sink, wiring.bus)
+    stop_serving = asyncio.Event()
+
+    def is_open() -> bool:
+        return bool(runner.snapshot().shards)
 
     def failed() -> bool:
         return any(shard.state == "failed" for shard in runner.snapshot().shards)
 
     async with asyncio.TaskGroup() as group:
         running = group.create_task(runner.run())
-        ready("")
+        await _first(stop.wait(), _until(is_open), running)
+        if is_open() and serving is not None:
+            group.create_task(serving(stop_serving, ready))
+        elif is_open():
+            ready("")
         await _first(stop.wait(), _until(failed), running)
+        stop_serving.set()
         runner.stop()
 
 
 async def _clickhouse(wiring: Wiring, stop: Stopping, ready: Report) -> None:
-    await _deliver(wiring, wiring.clickhouse_sink(), stop, ready)
+    from collector.server import serve
+
+    own = wiring.settings.query
+
+    async def interface(stopped: asyncio.Event, listening: Report) -> None:
+        app = await asyncio.to_thread(wiring.interface)
+        await serve(app, own.host, own.port, stopped, started=lambda port: listening(base_url(own.host, port)))
+
+    await _deliver(wiring, wiring.clickhouse_sink(), stop, ready, interface)
 
 
 async def _until(true: Callable[[], bool]) -> None:

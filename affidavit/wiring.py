@@ -18,6 +18,8 @@ from schemas.ids import CONTROL, DEADLETTER, EVENTS, Shard
 from stores.control.database import ControlDatabase
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from collector.ingest import Ingest
     from signer.note import SigningKey
     from sinks.archive.sink import ArchiveSink
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sinks.clickhouse.proof import LogStart
     from sinks.clickhouse.sink import ClickHouseSink
     from stores.bus.sqlite import SqliteBus
+    from stores.control import Token
     from stores.keys import Keys
     from stores.objects.local import LocalObjects
 
@@ -150,6 +153,21 @@ class Wiring:
 
         linger = self.settings.clickhouse.linger_seconds
         return ClickHouseSink(self.engine, self.keys, self.logs, fetch=self.objects.get, linger=linger)
+
+    def interface(self) -> Starlette:
+        """The read-only HTTP interface of the embedded engine. The tables must exist."""
+        from collector.auth import Tokens
+        from sinks.clickhouse.interface import Access, create_interface
+
+        tokens = Tokens(self.control)
+
+        async def authenticate(user: str, secret: str) -> Token:
+            return await tokens.admit(f"Bearer {secret}")
+
+        async def record(access: Access) -> None:
+            return None
+
+        return create_interface(self.engine, authenticate, record)
 
     def archive_sink(self) -> ArchiveSink:
         """The sink into the object store."""
