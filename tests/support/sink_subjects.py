@@ -1,0 +1,112 @@
+"""Every sink behind one face, for the contract suite: a destination that outlives the sink, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from memory_keys import MemoryKeys
+from memory_objects import MemoryObjects
+from memory_sink import Destination, MemorySink
+
+from schemas.evidence import EvidenceSource
+from schemas.ids import Offset, Shard
+from sinks.archive import ArchiveEvidence, ArchiveSink
+from sinks.contract import Sink
+from stores.objects import Objects
+from stores.objects.local import LocalObjects
+
+Held = list[tuple[int, bytes, bytes]]
+"""(offset, event id, exact record bytes) in offset order; ``b""`` where the destination keeps no sealed bytes."""
+
+
+class Subject:
+    """A destination.
+
+    Args:
+        keys: those under which the records of the test must be sealed.
+        restart: makes a sink over the destination, as a process that starts does.
+        held: what the destination holds of a shard.
+        exact: whether it holds the sealed bytes.
+    """
+
+    def __init__(
+        self, keys: MemoryKeys, restart: Callable[[], Sink], held: Callable[[Shard], Held], *, exact: bool
+    ) -> None:
+        self.keys = keys
+        self.restart = restart
+        self.held = held
+        self.exact = exact
+
+
+@contextmanager
+def memory_subject(folder: Path) -> Iterator[Subject]:
+    destination = Destination()
+    yield Subject(MemoryKeys(), lambda: MemorySink(destination), _held(destination), exact=True)
+
+
+@contextmanager
+def archive_in_memory(folder: Path) -> Iterator[Subject]:
+    yield _archive(MemoryObjects())
+
+
+@contextmanager
+def archive_in_a_folder(folder: Path) -> Iterator[Subject]:
+    objects = LocalObjects(folder)
+    try:
+        yield _archive(objects)
+    finally:
+        objects.close()
+
+
+@contextmanager
+def clickhouse_subject(folder: Path) -> Iterator[Subject]:
+    pytest.importorskip("chdb", reason="the embedded ClickHouse engine is not installed")
+    from embedded_engine import database_of_its_own
+    from ledgered import log_start
+
+    from sinks.clickhouse.sink import ClickHouseSink
+
+    engine, keys = database_of_its_own(), MemoryKeys()
+    client = engine.client()
+    sinks: list[ClickHouseSink] = []
+
+    def restart() -> Sink:
+        sinks.append(ClickHouseSink(engine, keys, lambda shard: [log_start(shard)], linger=0.0))
+        return sinks[-1]
+
+    def held(shard: Shard) -> Held:
+        query = "SELECT offset, event_id FROM {} WHERE topic = '{}' AND partition = {} ORDER BY offset"
+        tables = [client.query(query.format(table, shard.topic, shard.partition)) for table in ("events", "contents")]
+        rows = [[(int(offset), str(event_id)) for offset, event_id in table.result_rows] for table in tables]
+        assert rows[0] == rows[1], "the tables of metadata and of content hold the same records"
+        return [(offset, bytes.fromhex(event_id.replace("-", "")), b"") for offset, event_id in rows[0]]
+
+    try:
+        yield Subject(keys, restart, held, exact=False)
+    finally:
+        for sink in sinks:
+            sink.close()
+        client.close()
+        engine.close()
+
+
+SUBJECTS = {
+    "memory": memory_subject,
+    "archive in memory": archive_in_memory,
+    "archive in a folder": archive_in_a_folder,
+    "clickhouse": clickhouse_subject,
+}
+
+
+def _archive(objects: Objects) -> Subject:
+    return Subject(MemoryKeys(), lambda: ArchiveSink(objects), _held(ArchiveEvidence(objects)), exact=True)
+
+
+def _held(evidence: EvidenceSource) -> Callable[[Shard], Held]:
+    def held(shard: Shard) -> Held:
+        return [(item.offset, item.event_id, item.record) for item in evidence.scan(shard, Offset(0), Offset(1 << 40))]
+
+    return held
