@@ -102,6 +102,8 @@ def claude_code_drafts(telemetry: Telemetry, name: str, base: Metadata) -> list[
     exchange = text(attributes.get("request_body_id")) or base.get("request_id_provider") or base.get("prompt_id")
     if exchange:
         base["exchange_id"] = exchange
+    if "session_id" not in base and telemetry.trace_id:
+        base["session_id"] = telemetry.trace_id
     base["occurred_at"] = telemetry.started // 1000
     base["time_role"] = "log"
     drafts = _READERS.get(name, _session)(attributes, base)
@@ -239,7 +241,6 @@ def _tool_result(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
     _take_text(attributes, base, "decision_source", "tool_decision_by")
     success = flag(attributes.get("success"))
     if success is not None:
-        del attributes["success"]
         base["tool_is_error"] = not success
         base["outcome"] = "ok" if success else "error"
     duration = number(attributes.get("duration_ms"))

@@ -88,11 +88,12 @@ def _tool(telemetry: Telemetry, base: Metadata, failed: bool) -> list[Draft]:
     drafts = [Draft("tool_call", call, content)]
     outputs = [event for event in telemetry.events if event.name == "tool.output"]
     if outputs:
-        telemetry.events = [event for event in telemetry.events if event.name != "tool.output"]
         result = ending(base, telemetry)
         result["tool_is_error"] = failed
         result["outcome"] = "error" if failed else "ok"
         found = outputs[0].attributes if len(outputs) == 1 else [event.attributes for event in outputs]
+        for event in outputs:
+            event.attributes = {}
         state_gaps(result, [])
         drafts.append(Draft("tool_result", result, {"result": found}))
     return drafts

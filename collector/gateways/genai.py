@@ -14,7 +14,7 @@ from collector.gateways import Draft, langfuse_otel, openinference, openllmetry
 from collector.gateways.gaps import Gap, state_gaps
 from collector.gateways.genai_attributes import set_stop_reason, take_usage
 from collector.gateways.genai_content import CURRENT, Inference, take_current, take_deprecated, take_span_events
-from collector.gateways.genai_messages import argument_content, calls_in, finish_reason, messages_of, results_in
+from collector.gateways.genai_messages import argument_content, calls_in, finish_reason, results_in
 from collector.gateways.genai_surroundings import context_drafts, guardrail_drafts, session_drafts
 from collector.gateways.genai_tools import tool_drafts
 from collector.gateways.otlp_drafts import correlate, ending, outcome_of, starting, take_failure
@@ -59,10 +59,10 @@ _EVALUATION = "gen_ai.evaluation.result"
 
 
 def speaks_genai(telemetry: Telemetry) -> bool:
-    """Whether a record uses any of the conventions at all."""
-    if telemetry.name.startswith("gen_ai."):
+    """Whether a record uses any of the conventions at all. To be asked before any attribute is taken out."""
+    if telemetry.name.startswith("gen_ai.") or any(key.startswith(_PREFIXES) for key in telemetry.attributes):
         return True
-    return any(key.startswith(_PREFIXES) for key in telemetry.attributes)
+    return any(event.name.startswith("gen_ai.") for event in telemetry.events)
 
 
 def role_of(telemetry: Telemetry, base: Metadata) -> Role:
@@ -115,7 +115,7 @@ def gather(telemetry: Telemetry) -> Inference:
             if attributes.setdefault(key, telemetry.body[key]) == telemetry.body[key]:
                 del telemetry.body[key]
         telemetry.body = telemetry.body or None
-    telemetry.events = take_span_events(telemetry.events, attributes, inference)
+    take_span_events(telemetry.events, attributes, inference)
     takers: tuple[Callable[[dict[str, Any], Inference], None], ...] = (
         take_current,
         openinference.take_content,
@@ -182,57 +182,3 @@ def _name_operation(telemetry: Telemetry, base: Metadata, role: Role) -> None:
         name = {"inference": "chat", "tool": "execute_tool", "context": "retrieval"}.get(role, "")
     if name:
         base["operation"] = name
-
-
-def message_drafts(telemetry: Telemetry, base: Metadata) -> list[Draft] | None:
-    """A log record of v1.28 to v1.36, one message each, with the content in its body; ``None`` for any other."""
-    role = _MESSAGES.get(telemetry.name)
-    if role is None:
-        return None
-    body = telemetry.body if isinstance(telemetry.body, dict) else {"content": telemetry.body}
-    telemetry.body = None
-    base["format"], base["format_version"] = CURRENT, base.get("format_version") or "1.36.0"
-    base.setdefault("operation", "chat")
-    correlate(base, telemetry)
-    failed = take_failure(telemetry, base)
-    metadata = starting(base, telemetry)
-    if role == "choice":
-        return _choice_drafts(telemetry, metadata, body, failed)
-    if role == "tool":
-        metadata["call_id"] = str(body.get("id") or "")
-        content = {
-            "result": body.get("content"),
-            **{name: body[name] for name in body if name not in ("id", "content")},
-        }
-        return [_captured(Draft("tool_result", metadata, content), body)]
-    return [_captured(Draft("prompt", metadata, {"messages": [{"role": role, **body}]}), body)]
-
-
-_MESSAGES = {
-    "gen_ai.system.message": "system",
-    "gen_ai.user.message": "user",
-    "gen_ai.assistant.message": "assistant",
-    "gen_ai.tool.message": "tool",
-    "gen_ai.choice": "choice",
-}
-
-
-def _choice_drafts(telemetry: Telemetry, metadata: Metadata, body: dict[str, Any], failed: bool) -> list[Draft]:
-    choices = messages_of([body], "assistant")
-    answered: Metadata = {**metadata}
-    take_usage(telemetry.attributes, answered)
-    set_stop_reason(answered, finish_reason(choices))
-    answered["outcome"] = outcome_of(failed, answered)
-    message = body.get("message")
-    drafts = [_captured(Draft("response", answered, {"messages": choices}), message if message else body)]
-    for call in calls_in(choices):
-        fields: Metadata = {**metadata, "call_id": call.call_id, "tool_name": call.name}
-        drafts.append(Draft("tool_call", fields, argument_content(call.arguments)))
-    return drafts
-
-
-def _captured(draft: Draft, body: Any) -> Draft:
-    """Content capture is opt-in: a message without content or calls says only that there was one."""
-    has_content = isinstance(body, dict) and (body.get("content") is not None or body.get("tool_calls"))
-    state_gaps(draft.metadata, [] if has_content else [Gap("/content", "not_captured")])
-    return draft

@@ -97,14 +97,14 @@ _ROLES = {
 }
 
 
-def take_span_events(events: list[SpanEvent], attributes: dict[str, Any], inference: Inference) -> list[SpanEvent]:
-    """Messages that a span carries as events of its own; returns the events that are none."""
-    others = []
+def take_span_events(events: list[SpanEvent], attributes: dict[str, Any], inference: Inference) -> None:
+    """Messages that a span carries as events of its own. Their attributes are taken; that they were there, and when,
+    stays with the span."""
     asked: list[Any] = []
     answered: list[Any] = []
     for event in events:
         own = event.attributes
-        if event.name == "gen_ai.content.prompt" or event.name == "gen_ai.content.completion":
+        if event.name in ("gen_ai.content.prompt", "gen_ai.content.completion"):
             take_deprecated(own, inference)
         elif event.name == "gen_ai.client.inference.operation.details":
             for key in list(own):
@@ -114,18 +114,8 @@ def take_span_events(events: list[SpanEvent], attributes: dict[str, Any], infere
             asked.append(_message(own, _ROLES[event.name]))
         elif event.name == "gen_ai.choice":
             answered.append(_message(own, "assistant"))
-        if own or event.name not in _CONSUMED:
-            others.append(event)
     inference.ask("messages", asked, DEPRECATED, "events")
     inference.answer("messages", answered, DEPRECATED, "events")
-    return others
-
-
-_CONSUMED = {
-    *_ROLES,
-    *("gen_ai.choice", "gen_ai.content.prompt", "gen_ai.content.completion"),
-    "gen_ai.client.inference.operation.details",
-}
 
 
 def _message(attributes: dict[str, Any], role: str) -> dict[str, Any]:

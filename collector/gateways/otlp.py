@@ -25,7 +25,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from collector.gateways import Draft, Reading, Received, Unit, claude_code
 from collector.gateways.claude_code_spans import claude_code_span_drafts, is_claude_code_span
-from collector.gateways.genai import genai_drafts, message_drafts, speaks_genai
+from collector.gateways.genai import genai_drafts, speaks_genai
+from collector.gateways.genai_events import MESSAGES, message_drafts
 from collector.gateways.genai_surroundings import plain_drafts
 from collector.gateways.otlp_drafts import (
     base_metadata,
@@ -119,32 +120,26 @@ def _read(telemetry: Telemetry, group: Group, shared: Metadata) -> tuple[str, li
     if telemetry.signal == "logs":
         return _read_log(telemetry, group, shared)
     source_id = f"{telemetry.trace_id}/{telemetry.span_id}" if telemetry.trace_id and telemetry.span_id else ""
-    base = base_metadata(telemetry, shared)
     if is_claude_code_span(telemetry, group):
-        return source_id, claude_code_span_drafts(telemetry, base)
-    return source_id, _read_any(telemetry, base)
+        return source_id, claude_code_span_drafts(telemetry, base_metadata(telemetry, shared))
+    return source_id, _read_any(telemetry, shared)
 
 
 def _read_log(telemetry: Telemetry, group: Group, shared: Metadata) -> tuple[str, list[Draft]]:
     name = claude_code.event_name(telemetry, group)
     if name:
         source_id = claude_code.source_id(telemetry, name)
-        base = base_metadata(telemetry, shared)
-        correlate_session_only(base, telemetry)
-        return source_id, claude_code.claude_code_drafts(telemetry, name, base)
+        return source_id, claude_code.claude_code_drafts(telemetry, name, base_metadata(telemetry, shared))
     _adopt_name(telemetry)
+    if telemetry.name in MESSAGES:
+        return "", message_drafts(telemetry, base_metadata(telemetry, shared))
+    return "", _read_any(telemetry, shared)
+
+
+def _read_any(telemetry: Telemetry, shared: Metadata) -> list[Draft]:
+    genai = speaks_genai(telemetry)
     base = base_metadata(telemetry, shared)
-    return "", message_drafts(telemetry, base) or _read_any(telemetry, base)
-
-
-def correlate_session_only(base: Metadata, telemetry: Telemetry) -> None:
-    """Claude Code names its own exchanges; only a record without a session falls back on its trace."""
-    if "session_id" not in base and telemetry.trace_id:
-        base["session_id"] = telemetry.trace_id
-
-
-def _read_any(telemetry: Telemetry, base: Metadata) -> list[Draft]:
-    if speaks_genai(telemetry):
+    if genai:
         return genai_drafts(telemetry, base)
     correlate(base, telemetry)
     return plain_drafts(telemetry, base, take_failure(telemetry, base))

@@ -61,10 +61,15 @@ def base_metadata(telemetry: Telemetry, shared: Metadata) -> Metadata:
             metadata["started_at"] = telemetry.started // 1000
         if telemetry.ended:
             metadata["ended_at"] = telemetry.ended // 1000
-    if "assurance" not in metadata:
-        asserted = any(name in metadata for name in _ACTORS)
-        metadata["assurance"] = "client_asserted" if asserted else "unknown"
+    metadata["assurance"] = _assurance(metadata)
     return metadata
+
+
+def _assurance(metadata: Metadata) -> str:
+    """A gateway that names the API key has checked it; a person in telemetry is as the instrumented program says."""
+    if metadata.get("api_key_id"):
+        return "gateway_authenticated"
+    return "client_asserted" if any(name in metadata for name in _ACTORS) else "unknown"
 
 
 def correlate(metadata: Metadata, telemetry: Telemetry) -> None:

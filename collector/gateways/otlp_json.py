@@ -71,7 +71,7 @@ def read_json(body: bytes, signal: Signal) -> list[Group]:
         raise MalformedInput(f"not JSON: {error.msg.lower()} at character {error.pos}") from None
     except (RecursionError, ValueError) as error:
         raise MalformedInput("JSON nested too deeply or with a number too long to read") from error
-    if request.members and not request.levels:
+    if request.members.keys() - {CONTAINERS[signal][0]} and not request.levels:
         raise MalformedInput(f"got no {CONTAINERS[signal][0]}, expected an export request")
     return [group for i in range(len(request.levels)) for group in _groups(text, request, i, signal, exact)]
 
@@ -175,6 +175,8 @@ class _Walk:
         value, end = _DECODER.raw_decode(self._text, at)
         if key == self._names[depth] and value is not None:
             raise MalformedInput(f"got {key!r} that is {type(value).__name__} at character {at}, expected a list")
+        if key == self._names[depth]:
+            return end
         name, count = key, 1
         while name in level.members:
             name, count = f"{key}[{count}]", count + 1

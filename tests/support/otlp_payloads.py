@@ -164,6 +164,7 @@ def _kept(value: Any) -> Iterator[str]:
             yield from _kept(inner)
     else:
         yield str(value)
+        yield _number(value)
         if isinstance(value, str) and value[:1] in '{["0123456789-tfn':
             try:
                 opened = json.loads(value)
@@ -185,13 +186,21 @@ def _leaves(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield at, node
 
 
+def _number(value: Any) -> str:
+    """A number that came as text, or went into a field of doubles."""
+    try:
+        return str(float(value))
+    except (TypeError, ValueError):
+        return str(value)
+
+
 _DEFAULTS = (0, "", None, "0", "STATUS_CODE_UNSET")
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 
 def _is_kept(at: str, value: Any, kept: set[str]) -> bool:
     name = at.rpartition("/")[2]
-    if str(value) in kept:
+    if str(value) in kept or _number(value) in kept:
         return True
     if "/attributes/" not in at and "/body/" not in at and value in _DEFAULTS:
         return True  # the protocol's own defaults say nothing
