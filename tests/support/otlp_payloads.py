@@ -151,7 +151,7 @@ def assert_nothing_lost(request: dict[str, Any], reading: Reading) -> None:
         for value in (draft.metadata, draft.content):
             kept.update(_kept(value))
     lost = [(at, value) for at, value in _leaves(request) if not _is_kept(at, value, kept)]
-    assert lost == []
+    assert not lost, f"lost: {lost}"
 
 
 def _kept(value: Any) -> Iterator[str]:
