@@ -7,7 +7,6 @@ from collector.gateways.litellm import LiteLLMFormat
 from collector.gateways.native import NativeFormat
 from collector.openapi import events_operation, litellm_operation
 from collector.otlp_routes import otlp_routes
-from collector.otlp_routes import otlp_routes
 from collector.routes import Route
 
 
@@ -16,6 +15,5 @@ def http_routes() -> list[Route]:
     return [
         Route(("/v1/events",), NativeFormat(), answer_events, operation=events_operation()),
         Route(("/v1/litellm", "/ingest/litellm"), LiteLLMFormat(), answer_litellm, operation=litellm_operation()),
-        *otlp_routes(),
         *otlp_routes(),
     ]
