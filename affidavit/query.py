@@ -75,7 +75,9 @@ class QueryClient:
         try:
             document = json.loads(raw)
         except ValueError:
-            raise MalformedInput("got a result that is not JSON: leave the FORMAT clause away, or use --raw") from None
+            raise MalformedInput(
+                "got a result that is not JSON: leave the FORMAT clause away, or use --format"
+            ) from None
         columns = tuple((column["name"], column["type"]) for column in document["meta"])
         rows = tuple(tuple(row) for row in document["data"])
         statistics = document.get("statistics", {})

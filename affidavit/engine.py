@@ -1,0 +1,92 @@
+"""Finding an engine to ask: the interface of a running process, else the embedded engine opened here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+
+import httpx
+from pydantic import SecretStr
+
+from affidavit.layout import Layout
+from affidavit.lock import hold, running
+from affidavit.query import QueryClient, Transport, over_http
+from affidavit.roles import CLICKHOUSE
+from affidavit.settings import client_token, load
+from schemas.errors import ConfigurationError, Unavailable
+
+
+@contextmanager
+def query_client(layout: Layout, url: str | None = None, *, token: SecretStr | None = None) -> Iterator[QueryClient]:
+    """A client of whatever engine there is.
+
+    Args:
+        url: an interface to ask instead of looking for one.
+        token: instead of ``AFFIDAVIT_TOKEN`` and the directory's own.
+
+    Raises:
+        ConfigurationError: there is no data directory, or no token.
+        Unavailable: the engine is starting.
+    """
+    bearer = _token(layout, token or client_token())
+    if url is not None:
+        yield QueryClient(over_http(url, bearer))
+        return
+    other = running(layout, CLICKHOUSE)
+    if other is not None:
+        if not other.url:
+            raise Unavailable(f"process {other.pid} (affidavit {other.command}) is still starting: try again")
+        yield QueryClient(over_http(other.url, bearer))
+        return
+    with _in_process(layout, bearer) as post:
+        yield QueryClient(post)
+
+
+@contextmanager
+def _in_process(layout: Layout, bearer: str) -> Iterator[Transport]:
+    """The same interface, in this process and without a socket; nobody else may open the engine meanwhile."""
+    from affidavit.wiring import Wiring
+
+    if not layout.clickhouse.is_dir():
+        raise ConfigurationError(f"there is no {layout.clickhouse} yet: run affidavit up --data {layout.root}")
+    with hold(layout, [CLICKHOUSE], "query"), Wiring(layout, load(layout)) as wiring:
+        transport = httpx.ASGITransport(wiring.interface())
+        with asyncio.Runner() as runner:
+            client = httpx.AsyncClient(
+                transport=transport, base_url="http://engine", headers={"Authorization": f"Bearer {bearer}"}
+            )
+
+            def post(sql: str, parameters: Mapping[str, str]) -> AbstractContextManager[httpx.Response]:
+                return _Whole(runner.run(client.post("/", params=dict(parameters), content=sql.encode())))
+
+            yield post
+            runner.run(client.aclose())
+
+
+class _Whole(AbstractContextManager[httpx.Response]):
+    """A response that is here already."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+
+    def __enter__(self) -> httpx.Response:
+        return self._response
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def _token(layout: Layout, given: SecretStr | None) -> str:
+    if given is not None:
+        return given.get_secret_value().strip()
+    try:
+        return layout.query_token.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {layout.query_token} ({error.strerror}): run affidavit init, or set AFFIDAVIT_TOKEN to a "
+            "token with scope query"
+        ) from None
