@@ -1,0 +1,151 @@
+"""How a deployment stands: read from its stores, verified by nobody (that is ``verify``)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from affidavit.layout import Layout
+from affidavit.lock import Running, running
+from affidavit.roles import ARCHIVE, CLICKHOUSE, NAMES
+from affidavit.wiring import Wiring
+from schemas.errors import AffidavitError
+from schemas.ids import DEADLETTER, Offset, Shard
+from signer.ledger import CHECKPOINT, ledger_key
+from signer.origin import ANCHOR_SHARD
+from signer.status import LogStatus, log_statuses
+from sinks.archive.evidence import ArchiveEvidence
+from stores.bus import Bounds
+
+SINKS = (CLICKHOUSE, ARCHIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """How far a sink is with a shard: everything before ``position`` is there. ``None``: it has not begun."""
+
+    sink: str
+    position: int | None
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """One shard.
+
+    Attributes:
+        start, end: of the bus; ``start`` is the first offset still there.
+        signed: everything before this offset is under a checkpoint; ``unsigned`` records are not.
+        checkpoint_age: seconds since the checkpoint was written; ``None`` before the first.
+        last_ms: when the bus received the last record, milliseconds since 1970 UTC; ``None`` when it is empty.
+    """
+
+    shard: Shard
+    start: int
+    end: int
+    origin: str
+    signed: int
+    unsigned: int
+    checkpoint_age: float | None
+    last_ms: int | None
+    sinks: tuple[SinkStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A deployment.
+
+    Attributes:
+        roles: who runs what; ``None`` where nobody does.
+        anchor_size, anchor_age: leaves of the anchor log, and seconds since its checkpoint was written.
+        dead_letters: records that a sink could not deliver.
+        bytes: of each store on disk.
+    """
+
+    deployment: str
+    data: Path
+    roles: dict[str, Running | None]
+    shards: tuple[ShardStatus, ...]
+    anchor_size: int
+    anchor_age: float | None
+    dead_letters: int
+    bytes: dict[str, int]
+
+
+async def read_status(wiring: Wiring) -> Status:
+    """Read everything once. Works beside a running process and without one."""
+    layout = wiring.layout
+    logs = {log.shard: log for log in log_statuses(wiring.control, wiring.objects) if not log.closed}
+    anchor = logs.get(ANCHOR_SHARD)
+    letters = await wiring.existing_bus.bounds(Shard(DEADLETTER, 0))
+    return Status(
+        wiring.settings.deployment.name,
+        layout.root,
+        {role: running(layout, role) for role in NAMES},
+        tuple([await _shard(wiring, shard, logs.get(shard)) for shard in wiring.shards()]),
+        anchor.size if anchor else 0,
+        _age(layout, anchor),
+        letters.end - letters.start,
+        {name: _bytes(paths) for name, paths in layout.stores().items()},
+    )
+
+
+async def _shard(wiring: Wiring, shard: Shard, log: LogStatus | None) -> ShardStatus:
+    bus = wiring.existing_bus
+    bounds = await bus.bounds(shard)
+    last = None
+    if bounds.end > bounds.start:
+        [message] = await bus.read(shard, Offset(bounds.end - 1), max_records=1, max_bytes=1, values=False)
+        last = message.time_ms
+    signed = log.next_offset if log else bounds.start
+    return ShardStatus(
+        shard,
+        bounds.start,
+        bounds.end,
+        log.origin if log else "",
+        signed,
+        max(0, bounds.end - signed),
+        _age(wiring.layout, log),
+        last,
+        tuple([await _sink(wiring, sink, shard, bounds) for sink in SINKS]),
+    )
+
+
+async def _sink(wiring: Wiring, sink: str, shard: Shard, bounds: Bounds) -> SinkStatus:
+    """The archive says itself how far it is; the engine may be in another process, which tells the bus."""
+    position: int | None = None
+    if sink == ARCHIVE:
+        try:
+            position = ArchiveEvidence(wiring.objects).end(shard)
+        except AffidavitError:
+            position = None
+    else:
+        position = await wiring.existing_bus.committed(sink, shard)
+    return SinkStatus(sink, position, max(0, bounds.end - max(position or 0, bounds.start)))
+
+
+def _age(layout: Layout, log: LogStatus | None) -> float | None:
+    if log is None:
+        return None
+    try:
+        written = (layout.objects / ledger_key(log.origin, CHECKPOINT)).stat().st_mtime
+    except OSError:
+        return None
+    return max(0.0, time.time() - written)
+
+
+def _bytes(paths: Iterable[Path]) -> int:
+    """Bytes on disk of files and of everything in directories. What vanishes meanwhile counts nothing."""
+    total = 0
+    for path in paths:
+        if path.is_dir():
+            total += sum(_bytes([Path(entry.path)]) for entry in os.scandir(path))
+            continue
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
