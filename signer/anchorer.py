@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from schemas.errors import LedgerContradiction, Unavailable
 from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, encode_sets
+from signer.clock import wall_clock
 from signer.ledger import Ledger
-from signer.loop import pause, wall_clock
+from signer.loop import pause
 from signer.note import SigningKey
 from signer.origin import ANCHOR_SHARD, check_deployment
 from signer.startup import OpenLog, Stores, first_genesis, open_shard_log

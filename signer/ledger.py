@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
 from schemas.ids import Shard
 from signer.batch import Head
-from signer.merkle import HASH_BYTES, Range, range_hash, root_of
+from signer.merkle import Range, range_hash, root_of
 from signer.origin import Origin, parse_origin
 from signer.tiles import (
     ENTRIES,
     FULL_WIDTH,
     HEIGHT,
     Tile,
+    cut_tile,
     decode_bundle,
     format_tile_path,
     head_tiles,
@@ -68,9 +69,11 @@ class Ledger:
             full = self._objects.get(ledger_key(origin, format_tile_path(Tile(tile.level, tile.index))))
         except KeyError:
             raise EvidenceIncomplete(f"{origin}: {format_tile_path(tile)} is not there, nor the full one") from None
-        if tile.level == ENTRIES:
-            return _first_entries(full, tile.width)
-        return full[: tile.width * HASH_BYTES]
+        return cut_tile(full, tile.level, tile.width)
+
+    def exact(self, origin: str, path: str) -> bytes:
+        """The bytes of one object; ``KeyError`` when it is not there."""
+        return self._objects.get(ledger_key(origin, path))
 
     def paths(self, origin: str) -> Iterator[str]:
         """The paths of all objects of a log, in ascending order."""
@@ -155,13 +158,6 @@ class _Subtrees:
 def shard_logs(origins: list[Origin], shard: Shard) -> list[Origin]:
     """The logs of one shard, the oldest term first."""
     return sorted((origin for origin in origins if origin.shard == shard), key=lambda origin: origin.term)
-
-
-def _first_entries(bundle: bytes, width: int) -> bytes:
-    at = 0
-    for _ in range(width):
-        at += 2 + int.from_bytes(bundle[at : at + 2], "big")
-    return bundle[:at]
 
 
 def _log_of(key: str, deployment: str) -> Origin | None:

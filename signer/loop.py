@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from schemas import entry as kinds
 from schemas.errors import ConfigurationError, EvidenceIncomplete, LedgerContradiction, Unavailable
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from signer.batch import entries_of
+from signer.clock import wall_clock
 from signer.note import SigningKey
 from signer.origin import check_deployment
 from signer.startup import OpenLog, Stores, check_bus, first_genesis, open_shard_log
@@ -53,11 +53,6 @@ class Signed:
     records: int
     last_ms: int
     seconds: float
-
-
-def wall_clock() -> int:
-    """Milliseconds since 1970 UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def schema_fingerprints() -> tuple[tuple[str, str], ...]:

@@ -154,6 +154,16 @@ def decode_bundle(data: bytes, width: int) -> list[bytes]:
     return entries
 
 
+def cut_tile(data: bytes, level: int, width: int) -> bytes:
+    """The first ``width`` hashes (entries) of a tile (bundle): the bytes of the partial one at this place."""
+    if level != ENTRIES:
+        return data[: width * HASH_BYTES]
+    at = 0
+    for _ in range(width):
+        at += 2 + int.from_bytes(data[at : at + 2], "big")
+    return data[:at]
+
+
 def _format_index(index: int) -> str:
     groups = [f"{index % 1000:03d}"]
     while index >= 1000:

@@ -1,0 +1,204 @@
+"""What a verification found, for people and for programs. Pure.
+
+A report never says "true". It says what was looked at, what each part's status was, and what is wrong, and from that
+follows the exit code: 0 verified, 1 an integrity failure, 2 evidence incomplete or stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from schemas.errors import VerificationError
+from schemas.evidence import Status
+
+VERIFIED = 0
+FAILED = 1
+INCOMPLETE = 2
+
+MAX_FINDINGS = 100
+"""A log keeps so many findings, the first ones; the rest are counted."""
+
+
+class Progress(NamedTuple):
+    """How far a verification is: ``done`` of ``total`` entries of one log."""
+
+    origin: str
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        step: the step that found it, as numbered in ``docs/log-format.md``.
+        message: got what, expected what.
+        exit_code: 1 or 2.
+        origin: the log, ``""`` where it concerns the deployment.
+        offset: bus offset of the record, ``None`` where it concerns none.
+        part: name of the part, ``""`` where it concerns none.
+        where: the place that holds what is wrong, e.g. an object key.
+    """
+
+    step: str
+    message: str
+    exit_code: int
+    origin: str = ""
+    offset: int | None = None
+    part: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """One log.
+
+    Attributes:
+        origin: its name; ``size`` its leaves, genesis included; ``root`` 32 bytes. Size 0: its structure did not hold.
+        records: entries that stand for messages of the bus; ``invalid`` of them for messages that are no records.
+        first_ms, last_ms: times of the first and last of them, milliseconds since 1970 UTC; 0 when there are none.
+        anchored_size, anchored_ms: what the last checkpoint set says of it, and when that was.
+        statuses: count of parts per status; empty where no destination was compared.
+        unsigned: records in the destination behind the signed ones, young enough to be on their way.
+        undelivered: signed records that the destination does not hold yet, young enough to be on their way.
+        findings: the first :data:`MAX_FINDINGS`; ``failures`` counts all.
+        exit_code: the worst of all findings.
+    """
+
+    origin: str
+    size: int = 0
+    root: bytes = b""
+    records: int = 0
+    invalid: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    anchored_size: int = 0
+    anchored_ms: int = 0
+    statuses: Mapping[Status, int] = field(default_factory=dict)
+    unsigned: int = 0
+    undelivered: int = 0
+    findings: tuple[Finding, ...] = ()
+    failures: int = 0
+    exit_code: int = VERIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A deployment's ledger, and what a destination holds of it.
+
+    Attributes:
+        deployment: its name.
+        checked_ms: when it was verified, milliseconds since 1970 UTC.
+        source: the destination that was compared, ``""`` for the ledger alone.
+        anchors: the anchor log; its head's age is in ``logs[…].anchored_ms``.
+        logs: sorted by origin.
+        findings: what concerns no single log.
+    """
+
+    deployment: str
+    checked_ms: int
+    source: str
+    anchors: LogReport
+    logs: tuple[LogReport, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def records(self) -> int:
+        return sum(log.records for log in self.logs)
+
+    @property
+    def statuses(self) -> dict[Status, int]:
+        """Count of parts per status, over all logs."""
+        return {status: sum(log.statuses.get(status, 0) for log in self.logs) for status in Status}
+
+    @property
+    def failures(self) -> int:
+        return len(self.findings) + self.anchors.failures + sum(log.failures for log in self.logs)
+
+    @property
+    def exit_code(self) -> int:
+        """1 when anything contradicts, else 2 when anything is absent or stale, else 0."""
+        return worst(
+            [*(log.exit_code for log in (self.anchors, *self.logs)), *(item.exit_code for item in self.findings)]
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON types; names and meaning of the fields do not change within a major version."""
+        return {
+            "deployment": self.deployment,
+            "checked_ms": self.checked_ms,
+            "source": self.source,
+            "exit_code": self.exit_code,
+            "records": self.records,
+            "failures": self.failures,
+            "statuses": {status.value: count for status, count in self.statuses.items()},
+            "anchors": _log_as_dict(self.anchors),
+            "logs": [_log_as_dict(log) for log in self.logs],
+            "findings": [_finding_as_dict(finding) for finding in self.findings],
+        }
+
+
+class Findings:
+    """Collects findings of one log: keeps the first, counts all, remembers the worst."""
+
+    def __init__(self, origin: str = "") -> None:
+        self._origin = origin
+        self.kept: list[Finding] = []
+        self.count = 0
+        self.exit_code = VERIFIED
+
+    def add(
+        self, step: str, message: str, *, code: int = FAILED, offset: int | None = None, part: str = "", where: str = ""
+    ) -> None:
+        """Note one finding."""
+        self.count += 1
+        self.exit_code = worst([self.exit_code, code])
+        if len(self.kept) < MAX_FINDINGS:
+            self.kept.append(Finding(step, message, code, self._origin, offset, part, where))
+
+    def add_error(self, error: VerificationError) -> None:
+        """Note a step that raised."""
+        self.add(error.step, str(error), code=error.exit_code)
+
+
+def worst(codes: list[int]) -> int:
+    """A contradiction outweighs a gap: 1 before 2 before 0."""
+    return next((code for code in (FAILED, INCOMPLETE) if code in codes), VERIFIED)
+
+
+def _log_as_dict(log: LogReport) -> dict[str, Any]:
+    return {
+        "origin": log.origin,
+        "size": log.size,
+        "root": log.root.hex(),
+        "records": log.records,
+        "invalid": log.invalid,
+        "first_ms": log.first_ms,
+        "last_ms": log.last_ms,
+        "anchored_size": log.anchored_size,
+        "anchored_ms": log.anchored_ms,
+        "statuses": {status.value: count for status, count in log.statuses.items()},
+        "unsigned": log.unsigned,
+        "undelivered": log.undelivered,
+        "failures": log.failures,
+        "exit_code": log.exit_code,
+        "findings": [_finding_as_dict(finding) for finding in log.findings],
+    }
+
+
+def _finding_as_dict(finding: Finding) -> dict[str, Any]:
+    return {
+        "step": finding.step,
+        "message": finding.message,
+        "exit_code": finding.exit_code,
+        "origin": finding.origin,
+        "offset": finding.offset,
+        "part": finding.part,
+        "where": finding.where,
+    }

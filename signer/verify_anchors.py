@@ -1,0 +1,197 @@
+"""Verifying the anchor log: what it says of all others, and how fresh that is (``docs/log-format.md`` §10).
+
+::
+
+    A1  the anchor log itself: steps 1 to 8, 11, 12 and 14
+    A2  every entry is a checkpoint set; numbers go up by one; times never decrease
+    A3  in every later set each log is listed again, no smaller than before, and unchanged where its size is
+    A4  the last set is not older than the freshness bound
+    A5  every log that is listed is here, and every log that is here is listed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
+from signer.checkpoint_set import CheckpointSet, LogHead, decode_set
+from signer.genesis import genesis_entry
+from signer.ledger import Ledger
+from signer.report import OnProgress
+from signer.trust import Trust
+from signer.verify import lock_head, read_genesis
+from signer.verify_tree import KnownHead, TreeWalk
+from stores.control import Lock
+
+FRESHNESS_MS = 60_000
+"""Age at which a head counts as stale: six checkpoint sets were missed, or their end was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What a verified anchor log says.
+
+    Attributes:
+        origin, size, root: the anchor log itself.
+        sets: how many sets it holds; ``first_ms`` and ``last_ms`` when the first and the last were taken.
+        longest_silence_ms: the longest time between two sets: when the anchorer did not run.
+        history: of each log, its states as sets listed them, each state once, in order.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+    sets: int
+    first_ms: int
+    last_ms: int
+    longest_silence_ms: int
+    history: dict[str, tuple[LogHead, ...]]
+
+    def heads(self, origin: str) -> list[KnownHead]:
+        """What :func:`signer.verify.verify_log` must find in a log (step 13)."""
+        return [
+            KnownHead(head.size, head.root, head.chain, "13", "a checkpoint set")
+            for head in self.history.get(origin, ())
+        ]
+
+    def last_size(self, origin: str) -> int:
+        """Size of a log in the last set, 0 when it is in none."""
+        history = self.history.get(origin)
+        return history[-1].size if history else 0
+
+
+def verify_anchors(
+    ledger: Ledger,
+    origin: str,
+    trust: Trust,
+    *,
+    lock: Lock | None = None,
+    progress: OnProgress = lambda progress: None,
+) -> Anchors:
+    """Steps A1 to A3.
+
+    Raises:
+        VerificationError: the anchor log contradicts itself.
+        EvidenceIncomplete: it is not there, has lost its tail, or holds no set.
+    """
+    walk = TreeWalk(ledger, origin, trust, [lock_head(lock)] if lock else [], progress)
+    genesis, document = read_genesis(ledger, origin, trust)
+    sets = _Sets(origin, genesis.start_offset, genesis.opened_ms)
+    for block in walk.blocks():
+        entries = block.entries
+        if block.first == 0:
+            if entries[0] != genesis_entry(document, genesis.opened_ms):
+                raise VerificationError(f"{origin}: entry 0 does not commit to the genesis document", step="4")
+            entries = entries[1:]
+        for index, data in enumerate(entries, max(block.first, 1)):
+            sets.add(index, data)
+    sets.finish()
+    history = {name: tuple(heads) for name, heads in sets.history.items()}
+    root = walk.checkpoint.root
+    return Anchors(
+        origin, walk.checkpoint.size, root, sets.count, sets.first_ms, sets.last_ms, sets.silence_ms, history
+    )
+
+
+def verify_freshness(anchors: Anchors, now_ms: int, bound_ms: int = FRESHNESS_MS) -> None:
+    """Step A4.
+
+    Raises:
+        EvidenceIncomplete: the last set is older than the bound: whatever came after it is not here.
+    """
+    age = now_ms - anchors.last_ms
+    if age > bound_ms:
+        raise EvidenceIncomplete(
+            f"{anchors.origin}: the last checkpoint set is {age / 1000:.0f} s old, expected at most "
+            f"{bound_ms / 1000:.0f} s: the signer is down, or the tail is not here",
+            step="A4",
+        )
+
+
+def verify_origins(anchors: Anchors, present: Collection[str], young: Sequence[str] = ()) -> None:
+    """Step A5.
+
+    Args:
+        anchors: what was verified.
+        present: the origins of the logs that are here, without the anchor log.
+        young: those of them that opened less than the freshness bound ago, which need not be listed yet.
+
+    Raises:
+        EvidenceIncomplete: a listed log is not here, or the set that lists a log is not.
+    """
+    absent = sorted(anchors.history.keys() - set(present))
+    if absent:
+        raise EvidenceIncomplete(f"got no log {', '.join(absent)}, which checkpoint sets list", step="A5")
+    unlisted = sorted(set(present) - anchors.history.keys() - set(young))
+    if unlisted:
+        raise EvidenceIncomplete(f"got log {', '.join(unlisted)}, which no checkpoint set lists", step="A5")
+
+
+class _Sets:
+    """Steps A2 and A3, entry by entry."""
+
+    def __init__(self, origin: str, sequence: int, opened_ms: int) -> None:
+        self._origin = origin
+        self._next = sequence
+        self._opened_ms = opened_ms
+        self._index = 0
+        self._current: CheckpointSet | None = None
+        self._heads: dict[str, LogHead] = {}
+        self.history: dict[str, list[LogHead]] = {}
+        self.count = 0
+        self.first_ms = 0
+        self.last_ms = opened_ms
+        self.silence_ms = 0
+
+    def add(self, index: int, data: bytes) -> None:
+        self._index = index
+        try:
+            entry = decode_set(data)
+        except MalformedInput as error:
+            raise self._error(str(error), "A2") from None
+        current = self._current
+        if current is not None and entry.sequence == current.sequence:
+            if entry.time_ms != current.time_ms or entry.token != current.token:
+                raise self._error("continues a set with another time or token", "A2")
+        else:
+            self._close()
+            self._begin(entry)
+        if self._heads and entry.heads[0].origin <= next(reversed(self._heads)):
+            raise self._error(f"{entry.heads[0].origin} is listed twice, or out of order", "A2")
+        self._heads |= {head.origin: head for head in entry.heads}
+
+    def _begin(self, entry: CheckpointSet) -> None:
+        if entry.sequence != self._next:
+            raise self._error(f"got set number {entry.sequence}, expected {self._next}", "A2")
+        if entry.time_ms < self.last_ms:
+            raise self._error(f"got time {entry.time_ms}, expected at least {self.last_ms}", "A2")
+        if self.count:
+            self.silence_ms = max(self.silence_ms, entry.time_ms - self.last_ms)
+        self.first_ms = self.first_ms or entry.time_ms
+        self.last_ms = entry.time_ms
+        self.count += 1
+        self._next += 1
+        self._current, self._heads = entry, {}
+
+    def _close(self) -> None:
+        """A3, once all entries of a set are in."""
+        if self._current is None:
+            return
+        gone = sorted(self.history.keys() - self._heads.keys())
+        if gone:
+            raise self._error(f"set {self._current.sequence} does not list {gone[0]}, which an earlier one does", "A3")
+        for name, head in self._heads.items():
+            seen = self.history.setdefault(name, [])
+            if seen and (head.size < seen[-1].size or (head.size == seen[-1].size and head != seen[-1])):
+                raise self._error(f"{name} has size {head.size}, after {seen[-1].size} with another root", "A3")
+            if not seen or head != seen[-1]:
+                seen.append(head)
+
+    def finish(self) -> None:
+        self._close()
+        if not self.count:
+            raise EvidenceIncomplete(f"{self._origin}: holds no checkpoint set", step="A2")
+
+    def _error(self, message: str, step: str) -> VerificationError:
+        return VerificationError(f"{self._origin}: entry {self._index}: {message}", step=step)

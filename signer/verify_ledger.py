@@ -1,0 +1,208 @@
+"""Verifying a whole deployment: the anchor log first, then every log against it, with a destination if asked.
+
+Findings are collected; the report's exit code is theirs. A ledger without a single record is never a success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from schemas.errors import EvidenceIncomplete, VerificationError
+from schemas.evidence import EvidenceSource
+from schemas.ids import Shard
+from signer.clock import SYSTEM_CLOCK, Clock
+from signer.ledger import Ledger
+from signer.origin import ANCHOR_SHARD, Origin
+from signer.report import INCOMPLETE, Findings, LogReport, OnProgress, Report
+from signer.trust import Trust
+from signer.verify import LogVerification, lock_head, read_genesis
+from signer.verify_anchors import FRESHNESS_MS, Anchors, verify_anchors, verify_freshness, verify_origins
+from signer.verify_parts import Erasures, Fetch, NoErasures
+from signer.verify_records import DELAY_MS, Comparison, log_report, verify_records
+from signer.verify_tree import KnownHead, read_checkpoint
+from stores.control import Control, Lock
+from stores.keys import Keys
+from stores.objects import Objects
+
+SETTLE_MS = 2_000
+"""How long a published checkpoint may stay behind its lock row: a signer that lives needs a tenth of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to verify, and by which bounds.
+
+    Attributes:
+        shards: only these; empty for all.
+        control: compares the signer's lock rows (step 12); leave it out to trust nothing of the operator.
+        source, keys, fetch, erasures, delay_ms: see :class:`signer.verify_records.Comparison`; no source, no records.
+        freshness_ms: how old the newest checkpoint set may be.
+        clock: for all bounds.
+    """
+
+    shards: tuple[Shard, ...] = ()
+    control: Control | None = None
+    source: EvidenceSource | None = None
+    keys: Keys | None = None
+    fetch: Fetch | None = None
+    erasures: Erasures = field(default_factory=NoErasures)
+    delay_ms: int = DELAY_MS
+    freshness_ms: int = FRESHNESS_MS
+    clock: Clock = SYSTEM_CLOCK
+
+    def comparison(self) -> Comparison | None:
+        if self.source is None:
+            return None
+        return Comparison(
+            self.source, self.keys, self.fetch, self.erasures, self.delay_ms, self.freshness_ms, self.clock
+        )
+
+
+def verify_ledger(
+    objects: Objects, trust: Trust, scope: Scope | None = None, progress: OnProgress = lambda progress: None
+) -> Report:
+    """Verify the ledger of a deployment. Blocking; reads only.
+
+    Args:
+        objects: where the ledger lies.
+        trust: whose signatures count; names the deployment.
+        scope: what to verify; everything in the ledger when left out.
+        progress: told now and then.
+    """
+    return _LedgerVerification(objects, trust, scope or Scope(), progress).run()
+
+
+class _LedgerVerification:
+    def __init__(self, objects: Objects, trust: Trust, scope: Scope, progress: OnProgress) -> None:
+        self._ledger = Ledger(objects)
+        self._trust, self._scope, self._progress = trust, scope, progress
+        self._findings = Findings()
+
+    def run(self) -> Report:
+        # Lock rows and sets are read before the logs that they speak of, so that a log that grows meanwhile is only
+        # ever further on than they say.
+        locks = self._locks()
+        origins = self._ledger.origins(self._trust.deployment)
+        anchors, anchor_report = self._anchors(origins, locks)
+        shard_origins = [origin for origin in origins if origin.shard != ANCHOR_SHARD]
+        if anchors is not None:
+            self._check_anchors(anchors, shard_origins)
+        self._check_listed(locks, origins)
+        logs = [self._log(origin, shard_origins, anchors, locks) for origin in self._selected(shard_origins)]
+        report = Report(
+            self._trust.deployment,
+            self._scope.clock.now(),
+            self._scope.source.name if self._scope.source else "",
+            anchor_report,
+            tuple(sorted(logs, key=lambda log: log.origin)),
+            (),
+        )
+        if not report.records and report.exit_code == 0:
+            self._findings.add("2", "got no record at all, expected at least one", code=INCOMPLETE)
+        return replace(report, findings=tuple(self._findings.kept))
+
+    def _locks(self) -> dict[str, Lock]:
+        control = self._scope.control
+        if control is None:
+            return {}
+        locks = [control.lock(log.origin) for log in control.logs()]
+        return {lock.origin: lock for lock in locks if lock is not None}
+
+    def _await_lock(self, lock: Lock | None) -> None:
+        """Between the swap of a lock row and the publishing of its checkpoint lie some milliseconds: let them pass."""
+        clock = self._scope.clock
+        deadline = clock.now() + SETTLE_MS
+        while lock is not None and clock.now() < deadline:
+            if read_checkpoint(self._ledger, lock.origin, self._trust).size >= lock.size:
+                return
+            clock.wait(0.05)
+
+    def _anchors(self, origins: Sequence[Origin], locks: dict[str, Lock]) -> tuple[Anchors | None, LogReport]:
+        names = sorted(str(origin) for origin in origins if origin.shard == ANCHOR_SHARD)
+        findings = Findings(names[-1] if names else "")
+        if not names:
+            findings.add("A1", f"{self._trust.deployment} has no anchor log: nothing bounds its age", code=INCOMPLETE)
+            return None, log_report("", None, findings)
+        try:
+            self._await_lock(locks.get(names[-1]))
+            anchors = verify_anchors(
+                self._ledger, names[-1], self._trust, lock=locks.get(names[-1]), progress=self._progress
+            )
+        except VerificationError as error:
+            findings.add_error(error)
+            return None, log_report(names[-1], None, findings)
+        report = LogReport(
+            anchors.origin,
+            size=anchors.size,
+            root=anchors.root,
+            first_ms=anchors.first_ms,
+            last_ms=anchors.last_ms,
+            anchored_size=anchors.size,
+            anchored_ms=anchors.last_ms,
+        )
+        return anchors, report
+
+    def _check_anchors(self, anchors: Anchors, present: Sequence[Origin]) -> None:
+        """Steps A4 and A5."""
+        now = self._scope.clock.now()
+        try:
+            verify_freshness(anchors, now, self._scope.freshness_ms)
+        except EvidenceIncomplete as error:
+            self._findings.add_error(error)
+        unlisted = [str(origin) for origin in present if str(origin) not in anchors.history]
+        try:
+            young = [
+                origin
+                for origin in unlisted
+                if now - read_genesis(self._ledger, origin, self._trust)[0].opened_ms <= self._scope.freshness_ms
+            ]
+            verify_origins(anchors, [str(origin) for origin in present], young)
+        except VerificationError as error:
+            self._findings.add_error(error)
+
+    def _check_listed(self, locks: dict[str, Lock], present: Sequence[Origin]) -> None:
+        """A log that was signed, by its lock row, and is not in the ledger; a shard that was asked for and has none."""
+        here = {str(origin) for origin in present}
+        for origin in sorted(locks.keys() - here):
+            self._findings.add("12", f"{origin}: was signed, and is not in the ledger", code=INCOMPLETE)
+        for shard in self._scope.shards:
+            if not any(origin.shard == shard for origin in present):
+                self._findings.add("1", f"shard {shard} has no log in the ledger", code=INCOMPLETE)
+
+    def _selected(self, origins: Sequence[Origin]) -> list[Origin]:
+        wanted = self._scope.shards
+        return [origin for origin in origins if not wanted or origin.shard in wanted]
+
+    def _log(
+        self, origin: Origin, origins: Sequence[Origin], anchors: Anchors | None, locks: dict[str, Lock]
+    ) -> LogReport:
+        name = str(origin)
+        siblings = sorted(other.term for other in origins if other.shard == origin.shard)
+        heads: list[KnownHead] = anchors.heads(name) if anchors else []
+        if name in locks:
+            heads.append(lock_head(locks[name]))
+        findings = Findings(name)
+        try:
+            self._await_lock(locks.get(name))
+            log = LogVerification(self._ledger, name, self._trust, heads, self._progress)
+            comparison = self._scope.comparison()
+            if comparison is None:
+                for _ in log.blocks():
+                    pass
+                report = log_report(name, log.result, findings)
+            else:
+                report = verify_records(
+                    log,
+                    self._ledger,
+                    self._trust,
+                    comparison,
+                    is_first=origin.term == siblings[0],
+                    is_last=origin.term == siblings[-1],
+                )
+        except VerificationError as error:
+            findings.add_error(error)
+            report = log_report(name, None, findings)
+        if anchors is None:
+            return report
+        return replace(report, anchored_size=anchors.last_size(name), anchored_ms=anchors.last_ms)

@@ -1,0 +1,211 @@
+"""One record against its entry: what became of each part. Hashes and opens; reads through what it is given."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from schemas.entry import COMMITMENT_BYTES, INVALID, invalid_commitments
+from schemas.errors import MalformedInput, VerificationError
+from schemas.evidence import Evidence, Status
+from schemas.ids import KeyId, format_event_id
+from schemas.parts import METADATA, PART_NAMES, Opener, SealedPart, commit, part_key
+from schemas.record import Record, decode_record
+from stores.keys import Keys
+
+FAILURES = (Status.MISSING, Status.MISMATCH, Status.RESURRECTED)
+
+RAW_MESSAGE = 0x03
+"""Part type under which an *invalid* entry commits to the raw message."""
+
+Fetch = Callable[[str], bytes]
+"""From the address of a part that was too large for the bus to its ciphertext; ``KeyError`` when it is not there."""
+
+
+class Erasures(Protocol):
+    """What was destroyed on the record: signed manifests, and the policies that allowed them."""
+
+    def covers(self, origin: str, index: int, part_type: int) -> bool:
+        """Whether a manifest covers this part of entry ``index`` of a log."""
+        ...
+
+
+class NoErasures:
+    """Nothing was ever erased."""
+
+    def covers(self, origin: str, index: int, part_type: int) -> bool:
+        return False
+
+
+class PartFinding(NamedTuple):
+    """What was found of one committed part. ``message`` is ``""`` unless the status is a failure."""
+
+    part_type: int
+    status: Status
+    message: str = ""
+
+
+class Held(NamedTuple):
+    """A record that a destination holds, decoded if it is sealed and parses; ``problem`` says why it does not."""
+
+    evidence: Evidence
+    record: Record | None
+    problem: str
+
+
+def part_name(part_type: int) -> str:
+    """``metadata``, ``content``, ``source``, or the number."""
+    return PART_NAMES.get(part_type, f"{part_type:#04x}")
+
+
+class PartVerifier:
+    """Finds the status of parts. Holds a decompressor, so use one per thread.
+
+    Args:
+        keys: opens sealed parts; ``None`` leaves them ``SEALED``.
+        fetch: reads parts that lie outside their record.
+        erasures: what may be absent.
+    """
+
+    def __init__(self, keys: Keys | None, fetch: Fetch | None, erasures: Erasures) -> None:
+        self._keys, self._fetch, self._erasures = keys, fetch, erasures
+        self._opener = Opener()
+
+    def decode(self, evidence: Evidence, is_valid: bool) -> Held:
+        """Decode what a destination holds, where it should be a record of ours."""
+        if not is_valid or not evidence.record:
+            return Held(evidence, None, "")
+        try:
+            return Held(evidence, decode_record(evidence.record), "")
+        except MalformedInput as error:
+            return Held(evidence, None, f"not a record: {error}")
+
+    def secrets(self, held: Iterable[Held]) -> Mapping[KeyId, bytes]:
+        """The subject keys that open these records, as far as they exist. One call for many records."""
+        if self._keys is None:
+            return {}
+        wanted = {part.key_id for item in held if item.record is not None for part in item.record.parts}
+        return self._keys.by_id(wanted) if wanted else {}
+
+    def record(self, origin: str, index: int, kind: int, commitments: bytes, evidence: Evidence) -> list[PartFinding]:
+        """What was found of one record, alone; for many, use :meth:`decode`, :meth:`secrets` and :meth:`parts`."""
+        if kind == INVALID:
+            return [self.invalid(commitments, evidence)]
+        held = self.decode(evidence, True)
+        return self.parts(origin, index, commitments, held, self.secrets([held]))
+
+    def absent(self, origin: str, index: int, commitments: bytes) -> list[PartFinding]:
+        """A record that the destination does not hold."""
+        return [
+            PartFinding(kind, Status.ERASED if self._erasures.covers(origin, index, kind) else Status.MISSING)
+            for kind in commitments[::COMMITMENT_BYTES]
+        ]
+
+    def invalid(self, commitments: bytes, evidence: Evidence) -> PartFinding:
+        """A message that was no record: its raw bytes against the plain hash in its entry."""
+        if invalid_commitments(evidence.key, evidence.record, list(evidence.headers)) == commitments:
+            return PartFinding(RAW_MESSAGE, Status.OK)
+        return PartFinding(RAW_MESSAGE, Status.MISMATCH, "the raw message does not match its commitment")
+
+    def parts(
+        self, origin: str, index: int, commitments: bytes, held: Held, secrets: Mapping[KeyId, bytes]
+    ) -> list[PartFinding]:
+        """The status of each committed part of one record, and of each part that no commitment speaks of."""
+        if held.problem:
+            return [PartFinding(kind, Status.MISMATCH, held.problem) for kind in commitments[::COMMITMENT_BYTES]]
+        if held.record is not None:
+            return self._sealed(origin, index, commitments, held.record, held.evidence, secrets)
+        return self._opened(origin, index, commitments, held.evidence)
+
+    def _sealed(
+        self,
+        origin: str,
+        index: int,
+        commitments: bytes,
+        record: Record,
+        evidence: Evidence,
+        secrets: Mapping[KeyId, bytes],
+    ) -> list[PartFinding]:
+        found: list[PartFinding] = []
+        parts = {part.type: part for part in record.parts}
+        stated = evidence.event_id == record.event_id
+        for at in range(0, len(commitments), COMMITMENT_BYTES):
+            kind = commitments[at]
+            part = parts.pop(kind, None)
+            if not stated:
+                found.append(PartFinding(kind, Status.MISMATCH, _other_id(evidence.event_id, record.event_id)))
+            elif part is None:
+                found += self.absent(origin, index, commitments[at : at + COMMITMENT_BYTES])
+            else:
+                secret = secrets.get(part.key_id)
+                commitment = commitments[at + 1 : at + COMMITMENT_BYTES]
+                found.append(self._sealed_part(origin, index, part, commitment, record.event_id, secret))
+        return found + _uncommitted(parts)
+
+    def _sealed_part(
+        self, origin: str, index: int, part: SealedPart, commitment: bytes, event_id: bytes, secret: bytes | None
+    ) -> PartFinding:
+        erased = self._erasures.covers(origin, index, part.type)
+        if secret is None:
+            return PartFinding(part.type, Status.ERASED if erased else Status.SEALED)
+        if part.address and self._fetch is None:
+            return PartFinding(part.type, Status.SEALED)
+        try:
+            if part.address and self._fetch is not None:
+                part = part._replace(ciphertext=self._fetch(part.address))
+            self._opener.open(part, commitment, event_id, part_key(secret, event_id, part.type))
+        except KeyError:
+            return PartFinding(part.type, Status.ERASED if erased else Status.MISSING)
+        except VerificationError as error:
+            return PartFinding(part.type, Status.MISMATCH, str(error))
+        return _present(part.type, erased)
+
+    def _opened(self, origin: str, index: int, commitments: bytes, evidence: Evidence) -> list[PartFinding]:
+        found: list[PartFinding] = []
+        parts = {part.type: part for part in evidence.opened}
+        covers = self._erasures.covers
+        for at in range(0, len(commitments), COMMITMENT_BYTES):
+            kind = commitments[at]
+            part = parts.pop(kind, None)
+            if part is None or (not part.salt and not part.data):
+                found += self.absent(origin, index, commitments[at : at + COMMITMENT_BYTES])
+                continue
+            problem = _opened_problem(part.salt, kind, part.data, commitments[at + 1 : at + COMMITMENT_BYTES])
+            if not problem and kind == METADATA:
+                problem = _metadata_problem(part.data, evidence.event_id)
+            if problem:
+                found.append(PartFinding(kind, Status.MISMATCH, problem))
+            else:
+                found.append(_present(kind, covers(origin, index, kind)))
+        return found + _uncommitted({kind: part for kind, part in parts.items() if part.data})
+
+
+def _present(part_type: int, erased: bool) -> PartFinding:
+    if erased:
+        return PartFinding(part_type, Status.RESURRECTED, "a signed manifest says that it was erased")
+    return PartFinding(part_type, Status.OK)
+
+
+def _opened_problem(salt: bytes, part_type: int, data: bytes, commitment: bytes) -> str:
+    try:
+        same = hmac.compare_digest(commit(salt, part_type, data), commitment)
+    except MalformedInput as error:
+        return str(error)
+    return "" if same else "the bytes do not match their commitment"
+
+
+def _metadata_problem(data: bytes, event_id: bytes) -> str:
+    """The event id that a destination files the record under against the one inside: metadata v1 begins with it, as
+    Avro text of 36 characters."""
+    if len(event_id) == 16 and data[:37] == b"\x48" + format_event_id(event_id).encode():
+        return ""
+    return f"filed under event id {event_id.hex()}, and the metadata is of another"
+
+
+def _other_id(stated: bytes, real: bytes) -> str:
+    return f"filed under event id {stated.hex()}, and the record is of {real.hex()}"
+
+
+def _uncommitted(parts: Mapping[int, object]) -> list[PartFinding]:
+    return [PartFinding(kind, Status.MISMATCH, "the ledger has no commitment to this part") for kind in parts]
