@@ -317,5 +317,5 @@ def test_the_check_for_lost_leaves_sees_one() -> None:
     reading = read(request, "logs", "json")
     assert_nothing_lost(request, reading)
     del reading.units[0].drafts[0].metadata["extras"]["only.here"]
-    with pytest.raises(AssertionError, match="lost: .*a value"):
+    with pytest.raises(AssertionError, match=r"lost: .*a value"):
         assert_nothing_lost(request, reading)
