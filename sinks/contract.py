@@ -9,6 +9,9 @@ A sink is *config* (its pydantic model), *encode* (pure: messages → bytes), *c
 3. **Order.** Batches of one shard are delivered in offset order, one at a time; shards run side by side.
 4. **Classified.** ``deliver`` returns an outcome and raises only :class:`~schemas.errors.InvariantError`.
 5. **Nothing is dropped.** A rejected record goes to the dead letter with its shard, offset and reason, and is counted.
+   The process may die between ``deliver`` and the letter, so the runner begins with the batch before the position that
+   ``resume`` gave, unless the bus remembers that it was dealt with; what is in it is there already, and what was
+   rejected is rejected again.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ class Lane:
         self._sink = sink
         self._bus = bus
         self._shard = shard
+        self._limits = limits
         self._clock = clock
         self._stop = stop
         self._rng = rng
@@ -94,10 +95,20 @@ class Lane:
                     f"{self._where}: the destination ends at offset {position} and the bus at {bounds.end}: the bus "
                     "lost records or was created anew; deliver to a new destination, or restore the bus"
                 )
-            self._tally.position = position
-            self._tally.went_on()
-            return position
+            start = await self._before(position, bounds.start)
+            if start is not None:
+                self._tally.position = start
+                self._tally.went_on()
+            return start
         return None
+
+    async def _before(self, position: Offset, oldest: Offset) -> Offset | None:
+        """Where the last batch may have begun whose dead letters are perhaps not written: the destination moves before
+        the letters do, and the bus's hint moves behind them."""
+        hint = await self._reader.call(lambda: self._bus.committed(self._sink.name, self._shard))
+        if self._stop.requested:
+            return None
+        return Offset(min(position, max(oldest, hint or 0, position - self._limits.max_records)))
 
     async def _feed(self, position: Offset) -> None:
         reading = asyncio.ensure_future(self._reader.gather(position))

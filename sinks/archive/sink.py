@@ -80,7 +80,7 @@ class ArchiveSink:
     """
 
     name = "archive"
-    topics = (EVENTS, CONTROL)
+    topics: tuple[str, ...] = (EVENTS, CONTROL)
 
     def __init__(
         self,

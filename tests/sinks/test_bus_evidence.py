@@ -43,7 +43,7 @@ class SmallReads(MemoryBus):
 
 async def test_everything_on_the_bus_is_evidence() -> None:
     bus = await filled(SmallReads({EVENTS: 1, DEADLETTER: 1}))
-    there = await bus.read(SHARD, Offset(0), max_records=100, max_bytes=1 << 30)
+    there = await MemoryBus.read(bus, SHARD, Offset(0), max_records=100, max_bytes=1 << 30)
     found = await scan(bus, 0, 1000)
     assert [(item.offset, item.event_id, item.record) for item in found] == [
         (message.offset, message.event_id, message.value) for message in there

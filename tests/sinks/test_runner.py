@@ -482,3 +482,44 @@ async def test_a_runner_that_is_stopped_before_it_runs_does_nothing(bus: MemoryB
     await runner.run()
     assert sink.opened == 0
     assert runner.snapshot().shards == ()
+
+
+async def test_a_restart_begins_with_the_batch_whose_letters_may_be_missing(bus: MemoryBus, clock: FakeClock) -> None:
+    """The destination has taken a batch, and the process died before the dead letter and the hint."""
+    destination = Destination()
+    await fill(bus, 30)
+    there = await bus.read(FIRST, Offset(0), max_records=100, max_bytes=1 << 30)
+    rejects = {12, 25}
+
+    def restarted() -> MemorySink:
+        sink = MemorySink(destination, limits=Limits(10, 1 << 20, 0.0))
+        sink.rejects = lambda message: "odd one" if message.offset in rejects else None
+        return sink
+
+    for start in (0, 10, 20):
+        restarted().deliver(FIRST, there[start : start + 10])
+    await bus.commit("memory", FIRST, Offset(20))
+    sink = restarted()
+    runner = runner_of(sink, bus, clock)
+    async with running(runner, clock):
+        await eventually(lambda: runner.snapshot().lag == 0 and runner.snapshot().delivered > 0, clock)
+    assert sink.batches == [(FIRST, 20, 10)]
+    assert [decode_deadletter(message.value).message.offset for message in await letters(bus)] == [25]
+    assert of(destination) == [offset for offset in range(30) if offset not in rejects]
+    sink = restarted()
+    async with running(runner_of(sink, bus, clock), clock):
+        await eventually(lambda: sink.opened == 1, clock)
+    assert sink.batches == []
+
+
+async def test_a_restart_without_a_hint_begins_one_batch_back(bus: MemoryBus, clock: FakeClock) -> None:
+    destination = Destination()
+    await fill(bus, 30)
+    there = await bus.read(FIRST, Offset(0), max_records=100, max_bytes=1 << 30)
+    MemorySink(destination).deliver(FIRST, there)
+    sink = MemorySink(destination, limits=Limits(7, 1 << 20, 0.0))
+    runner = runner_of(sink, bus, clock)
+    async with running(runner, clock):
+        await eventually(lambda: runner.snapshot().lag == 0 and runner.snapshot().delivered > 0, clock)
+    assert sink.batches == [(FIRST, 23, 7)]
+    assert of(destination) == list(range(30))

@@ -86,9 +86,7 @@ class MemorySink:
             rejected = [(message.offset, reason) for message in batch if (reason := self.rejects(message))]
             refused = {offset for offset, _ in rejected}
             there += [message for message in batch if message.offset >= passed and message.offset not in refused]
-            # A rejected record at the end is a hole that resume goes back to, so that its dead letter is never lost.
-            taken = [message.offset + 1 for message in batch if message.offset not in refused]
-            self._destination.passed[shard] = max([passed, *taken])
+            self._destination.passed[shard] = max(passed, batch[-1].offset + 1)
         return Delivered(tuple(rejected))
 
     def close(self) -> None:
