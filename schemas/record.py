@@ -7,6 +7,7 @@ bytes. Any Avro reader reads the result.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from schemas.avro_binary import avro_bytes, read_varint, varint
@@ -15,6 +16,8 @@ from schemas.ids import EventId, KeyId
 from schemas.parts import SealedPart
 
 MAX_PARTS = 32
+_PART_HEAD = struct.Struct("B16sB12s")
+"""Type, key id, codec and nonce where type and codec are below 64, as all of ours are: one byte each in Avro."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def decode_record(data: bytes) -> Record:
     """
     try:
         return _decode(data)
-    except IndexError:
+    except (IndexError, struct.error):
         raise MalformedInput(f"got a record cut short at byte {len(data)}") from None
     except UnicodeDecodeError as error:
         raise MalformedInput(f"got text in a record that is not UTF-8 at byte {error.start}") from None
@@ -78,23 +81,33 @@ def _decode(data: bytes) -> Record:
     parts: list[SealedPart] = []
     last = 0
     for _ in range(count):
-        kind, at = read_varint(data, at)
+        kind, key_id, codec, nonce = _PART_HEAD.unpack_from(data, at)
+        if (kind | codec) & 0x81:
+            kind, key_id, codec, nonce, at = _long_head(data, at)
+        else:
+            kind, codec, at = kind >> 1, codec >> 1, at + _PART_HEAD.size
         if kind <= last or kind > 0xFF:
             raise MalformedInput(f"got part type {kind} after {last}, expected ascending types from 1 to 255")
         last = kind
-        key_id, at = _fixed(data, at, 16)
-        codec, at = read_varint(data, at)
-        nonce, at = _fixed(data, at, 12)
         ciphertext, at = _bytes(data, at)
         size, at = read_varint(data, at)
-        address, at = _bytes(data, at)
         if codec < 0 or size < 0:
             raise MalformedInput(f"got codec {codec} and size {size}, expected neither below 0")
+        address, at = _bytes(data, at)
         parts.append(SealedPart(kind, KeyId(key_id), codec, nonce, ciphertext, size, address.decode("utf-8")))
     end, at = read_varint(data, at)
     if end != 0 or at != len(data):
         raise MalformedInput(f"got {len(data) - at} bytes after the parts, expected the end of the record")
     return Record(EventId(event_id), tenant.decode("utf-8"), retention_class.decode("utf-8"), tuple(parts))
+
+
+def _long_head(data: bytes, at: int) -> tuple[int, bytes, int, bytes, int]:
+    """What :data:`_PART_HEAD` reads, for numbers of any size; and the position behind it."""
+    kind, at = read_varint(data, at)
+    key_id, at = _fixed(data, at, 16)
+    codec, at = read_varint(data, at)
+    nonce, at = _fixed(data, at, 12)
+    return kind, key_id, codec, nonce, at
 
 
 def _text(value: str) -> bytes:

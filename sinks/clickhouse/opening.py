@@ -13,7 +13,7 @@ from schemas.entry import COMMITMENT_BYTES, valid_commitments
 from schemas.errors import MalformedInput, VerificationError
 from schemas.ids import KeyId, format_event_id
 from schemas.metadata import KIND_NAMES
-from schemas.parts import CONTENT, METADATA, PART_NAMES, SOURCE, Opener, SealedPart, encode_metadata, part_key
+from schemas.parts import CONTENT, METADATA, PART_NAMES, SOURCE, Opener, PartKeys, SealedPart, encode_metadata
 from schemas.record import Record, decode_record
 from stores.bus import Message
 from stores.keys import Keys
@@ -78,7 +78,7 @@ class Opening:
         self._fetch = fetch
         self._opener = Opener()
 
-    def records(self, messages: Sequence[Message]) -> tuple[list[Record | str | None], dict[KeyId, bytes]]:
+    def records(self, messages: Sequence[Message]) -> tuple[list[Record | str | None], dict[KeyId, PartKeys]]:
         """Decode the values (``None``: no valid commitments; text: why it is no record) and get all their keys.
 
         Raises:
@@ -86,9 +86,9 @@ class Opening:
         """
         records = [_decode(message) for message in messages]
         wanted = {part.key_id for record in records if isinstance(record, Record) for part in record.parts}
-        return records, self._keys.by_id(wanted)
+        return records, {key_id: PartKeys(secret) for key_id, secret in self._keys.by_id(wanted).items()}
 
-    def open(self, message: Message, record: Record | str | None, secrets: Mapping[KeyId, bytes]) -> Opened:
+    def open(self, message: Message, record: Record | str | None, keys: Mapping[KeyId, PartKeys]) -> Opened:
         """Open all parts of one message.
 
         Raises:
@@ -103,53 +103,55 @@ class Opening:
             commitments[at]: commitments[at + 1 : at + COMMITMENT_BYTES]
             for at in range(0, len(commitments), COMMITMENT_BYTES)
         }
-        sealed = {part.type: part for part in record.parts}
-        statuses, data, salts, reasons = [], [], [], []
-        for part_type in _TYPES:
-            status, salt, plain, why = self._open(
-                part_type, sealed.get(part_type), committed.get(part_type), record.event_id, secrets
-            )
-            statuses.append(status)
-            salts.append(salt)
-            data.append(plain)
+        statuses, data, salts, reasons = [ABSENT] * 4, [b""] * 4, [b""] * 4, []
+        for part in record.parts:
+            part_type = part.type
+            if part_type > SOURCE:
+                continue
+            commitment = committed.pop(part_type, None)
+            if commitment is not None and part.key_id in keys and not part.address:
+                try:
+                    key = keys[part.key_id].key(record.event_id, part_type)
+                    _, salts[part_type], data[part_type] = self._opener.open(part, commitment, record.event_id, key)
+                    statuses[part_type] = OK
+                    continue
+                except VerificationError as error:
+                    statuses[part_type], why = MISMATCH, str(error)
+            else:
+                statuses[part_type], salts[part_type], data[part_type], why = self._otherwise(
+                    part, commitment, record.event_id, keys
+                )
             if why:
                 reasons.append(why)
-        columns = data[0] if statuses[0] == OK else stated(message, record)
+        for part_type in committed:
+            if part_type <= SOURCE:
+                statuses[part_type] = MISSING
+                reasons.append(f"{PART_NAMES[part_type]}: committed to, and not in the record")
         return Opened(
-            (statuses[0], statuses[1], statuses[2]),
+            (statuses[1], statuses[2], statuses[3]),
             "; ".join(reasons),
-            columns,
-            data[0],
+            data[1] if statuses[1] == OK else stated(message, record),
             data[1],
             data[2],
-            (salts[0], salts[1], salts[2]),
+            data[3],
+            (salts[1], salts[2], salts[3]),
         )
 
-    def _open(
-        self,
-        part_type: int,
-        part: SealedPart | None,
-        commitment: bytes | None,
-        event_id: bytes,
-        secrets: Mapping[KeyId, bytes],
+    def _otherwise(
+        self, part: SealedPart, commitment: bytes | None, event_id: bytes, keys: Mapping[KeyId, PartKeys]
     ) -> tuple[str, bytes, bytes, str]:
-        """Status, salt, bytes and reason of one part."""
-        if part is None:
-            if commitment is None:
-                return ABSENT, b"", b"", ""
-            return MISSING, b"", b"", f"{PART_NAMES[part_type]}: committed to, and not in the record"
+        """Status, salt, bytes and reason of a part that is not committed to, has no key here, or lies elsewhere."""
+        name = PART_NAMES[part.type]
         if commitment is None:
-            return MISMATCH, b"", b"", f"{PART_NAMES[part_type]}: in the record, and not committed to"
-        secret = secrets.get(part.key_id)
-        if secret is None:
-            return SEALED, b"", b"", f"{PART_NAMES[part_type]}: no key {part.key_id.hex()}"
-        if part.address:
-            fetched = self._fetched(part)
-            if fetched is None:
-                return MISSING, b"", b"", f"{PART_NAMES[part_type]}: no object {part.address}"
-            part = part._replace(ciphertext=fetched)
+            return MISMATCH, b"", b"", f"{name}: in the record, and not committed to"
+        if part.key_id not in keys:
+            return SEALED, b"", b"", f"{name}: no key {part.key_id.hex()}"
+        fetched = self._fetched(part)
+        if fetched is None:
+            return MISSING, b"", b"", f"{name}: no object {part.address}"
         try:
-            opened = self._opener.open(part, commitment, event_id, part_key(secret, event_id, part_type))
+            key = keys[part.key_id].key(event_id, part.type)
+            opened = self._opener.open(part._replace(ciphertext=fetched), commitment, event_id, key)
         except VerificationError as error:
             return MISMATCH, b"", b"", str(error)
         return OK, opened.salt, opened.data, ""

@@ -24,7 +24,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.errors import MalformedInput, Unavailable
 from schemas.ids import KeyId, Offset, Shard
-from schemas.parts import decode_metadata
+from schemas.parts import PartKeys, decode_metadata
 from schemas.record import Record, decode_record
 from sinks.clickhouse import positions
 from sinks.clickhouse.classify import Fault, classify, code_of
@@ -134,7 +134,7 @@ class ShardWriter:
         batch: Sequence[Message],
         proofs: Sequence[Proof],
         records: Sequence[Record | str | None],
-        keys: Mapping[KeyId, bytes],
+        keys: Mapping[KeyId, PartKeys],
         lacking: Mapping[int, int] | None,
     ) -> Iterator[list[Row]]:
         """The rows that some table lacks, opened only as far as memory allows."""

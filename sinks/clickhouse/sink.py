@@ -35,7 +35,7 @@ class ClickHouseSink:
     """
 
     name = "clickhouse"
-    topics = (EVENTS, CONTROL)
+    topics: tuple[str, ...] = (EVENTS, CONTROL)
 
     def __init__(
         self, engine: Engine, keys: Keys, logs: Logs, *, fetch: Fetch | None = None, linger: float = 0.5
