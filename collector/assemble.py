@@ -84,7 +84,7 @@ def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Meta
     error = unit.error or body_error or ("" if unit.drafts else "the format found nothing in these bytes")
     drafts = [_unparsed(error)] if error else unit.drafts
     digest = hashlib.sha256(unit.source).hexdigest()
-    source_id = digest if error else _name(unit.source_id) or digest
+    source_id = _name(unit.source_id) or digest
     ordinals: dict[Kind, int] = {}
     events: list[Event] = []
     source_event = ""
