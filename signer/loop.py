@@ -23,7 +23,7 @@ from signer.clock import wall_clock
 from signer.note import SigningKey
 from signer.origin import check_deployment
 from signer.startup import OpenLog, Stores, check_bus, first_genesis, open_shard_log
-from stores.bus import Bus, Message
+from stores.bus import Bounds, Bus, Message
 from stores.control import Control, Lock
 from stores.objects import Objects
 
@@ -36,8 +36,11 @@ MAX_RECORDS = 32_768
 """Largest batch, when the signer is behind: 5 MB of tiles, a tenth of a second of hashing."""
 
 MAX_BYTES = 64 * 1024 * 1024
-POLL_SECONDS = 0.25
-"""How long a wait for messages may hold up a stop."""
+POLL_SECONDS = 5.0
+"""A wait for messages is renewed after this time."""
+
+RECORDED_SCHEMAS = ("metadata", "record")
+"""The schemas whose bytes the ledger commits to."""
 
 KINDS = {EVENTS: kinds.EVENT, CONTROL: kinds.CONTROL}
 
@@ -56,9 +59,10 @@ class Signed:
 
 
 def schema_fingerprints() -> tuple[tuple[str, str], ...]:
-    """Name and SHA-256 of each schema file, which a genesis document records. The files are never edited."""
+    """Name and SHA-256 of the schema files that a genesis document records. The files are never edited."""
     folder = Path(schemas.__file__).parent / "avro"
-    return tuple((path.stem, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(folder.glob("*.avsc")))
+    paths = sorted(path for name in RECORDED_SCHEMAS for path in folder.glob(f"{name}.v*.avsc"))
+    return tuple((path.stem, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
 
 
 class Signer:
@@ -125,7 +129,7 @@ class Signer:
             self._stores.key,
             self._deployment,
             shard,
-            now,
+            min(now, await self._first_ms(shard, bounds, now)),
             topic_id=topic_id,
             start_offset=bounds.start,
             schemas=schema_fingerprints(),
@@ -135,6 +139,14 @@ class Signer:
         check_bus(opened, topic_id, bounds, await self._last_on_bus(opened, bounds.start, bounds.end))
         logger.info("signer of %s goes on at offset %d of %s", shard, opened.next_offset, opened.log.origin)
         return opened
+
+    async def _first_ms(self, shard: Shard, bounds: Bounds, now: int) -> int:
+        """When the shard's first message arrived, ``now`` when it is empty: a log that is opened over messages which
+        are there already was opened with the first of them, for along a log time does not go back."""
+        if bounds.end == bounds.start:
+            return now
+        messages = await self._bus.read(shard, bounds.start, max_records=1, max_bytes=1, values=False)
+        return messages[0].time_ms
 
     async def _last_on_bus(self, opened: OpenLog, start: int, end: int) -> list[bytes] | None:
         last = opened.next_offset - 1
@@ -151,7 +163,7 @@ class Signer:
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             offset = Offset(opened.next_offset)
-            if not await self._bus.wait(shard, offset, POLL_SECONDS):
+            if not await self._readable(shard, offset, stop):
                 continue
             await pause(stop, not_before - loop.time())
             messages = await self._bus.read(
@@ -164,6 +176,18 @@ class Signer:
             last_ms = messages[-1].time_ms
             self._on_signed(Signed(shard, lock.origin, lock.size, len(messages), last_ms, loop.time() - started))
             not_before = 0.0 if len(messages) >= self._max_records else started + self._linger
+
+    async def _readable(self, shard: Shard, offset: Offset, stop: asyncio.Event) -> bool:
+        """Wait for a message, but no longer than until ``stop`` is set."""
+        message = asyncio.ensure_future(self._bus.wait(shard, offset, POLL_SECONDS))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((message, stopped), return_when=asyncio.FIRST_COMPLETED)
+            return message.done() and message.result()
+        finally:
+            message.cancel()
+            stopped.cancel()
+            await asyncio.gather(message, stopped, return_exceptions=True)
 
 
 def _append(opened: OpenLog, messages: Sequence[Message], last_ms: int) -> Lock:
