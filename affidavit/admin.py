@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from affidavit.acts import token_created, token_revoked
 from affidavit.settings import data_directory, load
 from affidavit.wiring import Wiring
+from collector.internal import operator
 from stores.control import Token
 
 
@@ -31,9 +33,14 @@ class Operator:
         return self._wiring.control.tokens()
 
     def add_token(self, token: Token) -> None:
-        """Make a token valid."""
+        """Put its creation on the log, then make the token valid."""
+        self._wiring.audit().record_blocking(token_created(token, operator()))
         self._wiring.control.add_token(token)
 
     def revoke_token(self, token_id: str) -> bool:
-        """Revoke a token; false when there is none of that id."""
+        """Put the revocation on the log, then revoke the token; false when there is none of that id."""
+        known = next((token for token in self.tokens() if token.token_id == token_id), None)
+        if known is None:
+            return False
+        self._wiring.audit().record_blocking(token_revoked(known, operator()))
         return self._wiring.control.revoke_token(token_id, time.time_ns() // 1_000_000)

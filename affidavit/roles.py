@@ -11,6 +11,7 @@ from affidavit.supervisor import Role, Stopping
 from affidavit.wiring import Wiring
 from schemas.ids import CONTROL, Shard
 from sinks.contract import Sink
+from sinks.runner import Runner
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ CATCH_UP_SECONDS = 15.0
 """How long the signer may go on, when told to stop, to sign what was acknowledged."""
 
 Report = Callable[[str], None]
+MakeSink = Callable[[float | None], Sink]
+"""Makes a sink, with a linger of its own in place of the configured one."""
+
 Serving = Callable[[asyncio.Event, Report], Coroutine[Any, Any, None]]
 """A server that runs until the event is set, and reports its URL."""
 
@@ -38,7 +42,7 @@ def make_roles(wiring: Wiring, names: Sequence[str]) -> list[Role]:
         COLLECTOR: lambda: Role(COLLECTOR, lambda stop, ready: _collect(wiring, stop, ready)),
         SIGNER: lambda: Role(SIGNER, lambda stop, ready: _sign(wiring, stop, ready), (COLLECTOR,)),
         ARCHIVE: lambda: Role(
-            ARCHIVE, lambda stop, ready: _deliver(wiring, wiring.archive_sink(), stop, ready), (COLLECTOR,)
+            ARCHIVE, lambda stop, ready: _deliver(wiring, wiring.archive_sink, stop, ready), (COLLECTOR,)
         ),
         CLICKHOUSE: lambda: Role(CLICKHOUSE, lambda stop, ready: _clickhouse(wiring, stop, ready), (COLLECTOR, SIGNER)),
     }
@@ -110,33 +114,49 @@ async def _caught_up(wiring: Wiring, shards: Sequence[Shard]) -> None:
         await asyncio.sleep(WATCH_SECONDS / 4)
 
 
-async def _deliver(wiring: Wiring, sink: Sink, stop: Stopping, ready: Report, serving: Serving | None = None) -> None:
+async def _deliver(
+    wiring: Wiring, make: MakeSink, stop: Stopping, ready: Report, serving: Serving | None = None
+) -> None:
     """Run one sink; fail as soon as one of its shards has failed, for nobody else would restart it.
 
     Args:
+        make: makes the sink.
         serving: what to serve, once the sink is open, for as long as it runs.
     """
-    from sinks.runner import Runner
-
-    runner = Runner(sink, wiring.bus)
+    runner = Runner(make(None), wiring.bus)
     stop_serving = asyncio.Event()
-
-    def is_open() -> bool:
-        return bool(runner.snapshot().shards)
-
-    def failed() -> bool:
-        return any(shard.state == "failed" for shard in runner.snapshot().shards)
 
     async with asyncio.TaskGroup() as group:
         running = group.create_task(runner.run())
-        await _first(stop.wait(), _until(is_open), running)
-        if is_open() and serving is not None:
+        await _first(stop.wait(), _until(lambda: bool(runner.snapshot().shards)), running)
+        if runner.snapshot().shards and serving is not None:
             group.create_task(serving(stop_serving, ready))
-        elif is_open():
+        elif runner.snapshot().shards:
             ready("")
-        await _first(stop.wait(), _until(failed), running)
+        await _first(stop.wait(), _until(lambda: _failed(runner)), running)
         stop_serving.set()
         runner.stop()
+    await _deliver_rest(wiring, make(0.0))
+
+
+async def _deliver_rest(wiring: Wiring, sink: Sink) -> None:
+    """Deliver what came after the runner had begun to stop, so that a stopped deployment is complete everywhere."""
+    shards = [shard for topic in sink.topics for shard in await wiring.bus.shards(topic)]
+    ends = {shard: (await wiring.bus.bounds(shard)).end for shard in shards}
+    runner = Runner(sink, wiring.bus)
+
+    def delivered() -> bool:
+        now = {one.shard: one.position for one in runner.snapshot().shards}
+        return bool(now) and all(now[shard] >= end for shard, end in ends.items())
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(runner.run())
+        await _first(_until(lambda: delivered() or _failed(runner)), running, asyncio.sleep(CATCH_UP_SECONDS))
+        runner.stop()
+
+
+def _failed(runner: Runner) -> bool:
+    return any(shard.state == "failed" for shard in runner.snapshot().shards)
 
 
 async def _clickhouse(wiring: Wiring, stop: Stopping, ready: Report) -> None:
@@ -148,7 +168,7 @@ async def _clickhouse(wiring: Wiring, stop: Stopping, ready: Report) -> None:
         app = await asyncio.to_thread(wiring.interface)
         await serve(app, own.host, own.port, stopped, started=lambda port: listening(base_url(own.host, port)))
 
-    await _deliver(wiring, wiring.clickhouse_sink(), stop, ready, interface)
+    await _deliver(wiring, wiring.clickhouse_sink, stop, ready, interface)
 
 
 async def _until(true: Callable[[], bool]) -> None:

@@ -90,14 +90,20 @@ class Supervisor:
         roles: in the order in which they start.
         say: takes lines for a person.
         ready: called once when all roles are ready, with the URL of each.
+        stopping: called once before the first role is told to stop, with the reason.
     """
 
     def __init__(
-        self, roles: Sequence[Role], say: Callable[[str], None], ready: Callable[[dict[str, str]], None]
+        self,
+        roles: Sequence[Role],
+        say: Callable[[str], None],
+        ready: Callable[[dict[str, str]], None],
+        stopping: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._roles = {role.name: role for role in roles}
         self._say = say
         self._ready = ready
+        self._stopping_now = stopping
         self._urls: dict[str, str] = {}
         self._happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
         self._threads: dict[str, threading.Thread] = {}
@@ -114,7 +120,7 @@ class Supervisor:
                 thread = threading.Thread(target=self._thread, args=(role,), name=role.name, daemon=True)
                 self._threads[role.name] = thread
                 thread.start()
-            self._wait()
+            self._stopping_now(self._wait())
             self._drain()
         finally:
             for number, handler in old.items():
@@ -124,8 +130,8 @@ class Supervisor:
     def _signalled(self, number: int, _: FrameType | None) -> None:
         self._happenings.put(Signalled(number))
 
-    def _wait(self) -> None:
-        """Until something asks for the end."""
+    def _wait(self) -> str:
+        """Until something asks for the end; return what."""
         while True:
             match self._happenings.get():
                 case Ready(role, url):
@@ -133,11 +139,11 @@ class Supervisor:
                     if len(self._urls) == len(self._roles):
                         self._ready(self._urls)
                 case Ended() as ended:
-                    self._fail(ended)
-                    return
+                    return self._fail(ended)
                 case Signalled(number):
-                    self._say(f"{signal.Signals(number).name}: finishing; once more stops at once")
-                    return
+                    name = signal.Signals(number).name
+                    self._say(f"{name}: finishing; once more stops at once")
+                    return name
 
     def _drain(self) -> None:
         """Stop the roles, feeders first; a second signal, or the end of the patience, leaves the rest behind."""
@@ -163,13 +169,14 @@ class Supervisor:
             if isinstance(happening, Ended) and happening.error is not None:
                 self._fail(happening)
 
-    def _fail(self, ended: Ended) -> None:
+    def _fail(self, ended: Ended) -> str:
         error = ended.error
         why = "it ended by itself" if error is None else str(error)
         if error is not None and not isinstance(error, AffidavitError):
             why = f"bug: {type(error).__name__}: {error}"
         self._say(f"the {ended.role} has failed: {why}; stopping everything")
         self._failures.append(ended)
+        return f"the {ended.role} has failed: {why}"
 
     def _thread(self, role: Role) -> None:
         error: BaseException | None = None

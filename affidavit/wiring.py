@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from collector.ingest import Ingest
+    from collector.internal import SelfAudit
     from signer.note import SigningKey
     from sinks.archive.sink import ArchiveSink
     from sinks.clickhouse.engine import EmbeddedEngine
@@ -136,6 +137,12 @@ class Wiring:
             if log.shard == shard
         ]
 
+    def audit(self) -> SelfAudit:
+        """Puts what is done with the deployment on its own log; one for each event loop."""
+        from collector.internal import SelfAudit
+
+        return SelfAudit(self.bus, self.keys, socket.gethostname())
+
     def ingest(self) -> Ingest:
         """What receives for this process; each call is another collector instance."""
         from collector.ingest import Ingest
@@ -145,35 +152,40 @@ class Wiring:
             self.keys,
             collector_id=f"{socket.gethostname()}-{secrets.token_hex(4)}",
             max_in_flight=self.settings.collector.max_pending_bytes,
+            report_gap=self.audit().report_gap,
         )
 
-    def clickhouse_sink(self) -> ClickHouseSink:
-        """The sink into the embedded engine."""
+    def clickhouse_sink(self, linger: float | None = None) -> ClickHouseSink:
+        """The sink into the embedded engine; ``linger`` in place of the configured one."""
         from sinks.clickhouse.sink import ClickHouseSink
 
-        linger = self.settings.clickhouse.linger_seconds
+        linger = self.settings.clickhouse.linger_seconds if linger is None else linger
         return ClickHouseSink(self.engine, self.keys, self.logs, fetch=self.objects.get, linger=linger)
 
     def interface(self) -> Starlette:
         """The read-only HTTP interface of the embedded engine. The tables must exist."""
+        from affidavit.acts import recorded_access
         from collector.auth import Tokens
         from sinks.clickhouse.interface import Access, create_interface
 
-        tokens = Tokens(self.control)
+        tokens, audit = Tokens(self.control), self.audit()
 
         async def authenticate(user: str, secret: str) -> Token:
             return await tokens.admit(f"Bearer {secret}")
 
         async def record(access: Access) -> None:
-            return None
+            if (act := recorded_access(access)) is not None:
+                await audit.record(act)
 
         return create_interface(self.engine, authenticate, record)
 
-    def archive_sink(self) -> ArchiveSink:
-        """The sink into the object store."""
+    def archive_sink(self, linger: float | None = None) -> ArchiveSink:
+        """The sink into the object store; ``linger`` in place of the configured one."""
         from sinks.archive.sink import DEFAULT_LIMITS, ArchiveSink, Locks
         from sinks.contract import Limits
 
         own = self.settings.archive
-        limits = Limits(DEFAULT_LIMITS.max_records, own.segment_bytes, own.segment_seconds)
+        limits = Limits(
+            DEFAULT_LIMITS.max_records, own.segment_bytes, own.segment_seconds if linger is None else linger
+        )
         return ArchiveSink(self.objects, limits=limits, locks=Locks(floor_days=lambda scope: own.retain_days))

@@ -89,10 +89,12 @@ def run(
 def _serve(
     layout: Layout, settings: Settings, names: Sequence[str], command: str, *, verbose: bool, as_json: bool
 ) -> int:
+    from affidavit.acts import process_started, process_stopped
     from affidavit.lock import hold
     from affidavit.roles import make_roles
     from affidavit.supervisor import Supervisor
     from affidavit.wiring import Wiring
+    from schemas.errors import AffidavitError
 
     _log(verbose)
     with hold(layout, names, command) as held, Wiring(layout, settings) as wiring:
@@ -100,7 +102,14 @@ def _serve(
         def ready(urls: dict[str, str]) -> None:
             _announce(held, layout, settings, urls, as_json=as_json)
 
-        supervisor = Supervisor(make_roles(wiring, names), output.say, ready)
+        def stopping(reason: str) -> None:
+            try:
+                wiring.audit().record_blocking(process_stopped(names, reason))
+            except AffidavitError as error:
+                output.say(f"the stop could not be put on the log: {error}")
+
+        wiring.audit().record_blocking(process_started(names, command))
+        supervisor = Supervisor(make_roles(wiring, names), output.say, ready, stopping)
         failures = supervisor.run()
         if supervisor.left_behind:
             sys.stdout.flush()
