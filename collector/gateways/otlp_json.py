@@ -2,7 +2,8 @@
 
 **Cut.** As in :mod:`collector.gateways.otlp_protobuf`, a unit is the request with every sibling left out: slices of
 the text around the three nested lists, each list shortened to its one element. Keys, white space and fields that
-nobody knows stay as they were received; only the siblings and the commas between them are gone.
+nobody knows stay as they were received; only siblings, and what stands between elements, are gone. The unit of a
+body with a single record is that body.
 
 **Decode.** Liberal, because senders are: ids in hex or base64, 64-bit numbers as text or number, enums as number or
 name, keys in lowerCamelCase or snake_case. A value that is not what the protocol says is kept as it is.
@@ -45,7 +46,7 @@ class _Element(NamedTuple):
 class _Level:
     """One object of the walk: its members but for the list, and the list's elements.
 
-    ``open`` and ``close`` are the positions of the list's brackets; -1 where there is no list.
+    ``first`` is where the list's first element begins, ``last`` where its last one ends; -1 where there is none.
     """
 
     start: int
@@ -53,8 +54,9 @@ class _Level:
     members: dict[str, Any] = field(default_factory=dict)
     elements: list[_Element] = field(default_factory=list)
     levels: list[_Level] = field(default_factory=list)
-    open: int = -1
-    close: int = -1
+    has_list: bool = False
+    first: int = -1
+    last: int = -1
 
 
 def read_json(body: bytes, signal: Signal) -> list[Group]:
@@ -101,7 +103,7 @@ def _groups(text: str, request: _Level, i: int, signal: Signal, exact: bool) -> 
         group = group_of(resource.members, scope.members, request.members)
         at = f"/{names[0]}/{i}/{names[1]}/{j}"
         if scope.elements:
-            outer = first + head + text[scope.start : scope.open + 1], text[scope.close : scope.end] + tail + last
+            outer = first + head + text[scope.start : scope.first], text[scope.last : scope.end] + tail + last
             before, behind = _encode(outer[0]), _encode(outer[1])
             for k, element in enumerate(scope.elements):
                 source = b"".join((before, _encode(text[element.start : element.end]), behind))
@@ -126,7 +128,7 @@ def _cut(source: bytes, value: Any, pointer: str, signal: Signal, exact: bool) -
 
 def _sides(text: str, outer: _Level, inner: _Level) -> tuple[str, str]:
     """The text of a level before and behind one object of its list, the list's other elements left out."""
-    return text[outer.start : outer.open + 1], text[outer.close : outer.end]
+    return text[outer.start : outer.first], text[outer.last : outer.end]
 
 
 def _encode(text: str) -> bytes:
@@ -145,6 +147,7 @@ class _Walk:
         level = self._object(start, 0)
         if self._skip(level.end) != len(self._text):
             raise MalformedInput(f"not JSON: got more text after the value at character {level.end}")
+        level.start, level.end = 0, len(self._text)
         return level
 
     def _object(self, start: int, depth: int) -> _Level:
@@ -169,7 +172,7 @@ class _Walk:
     def _member(self, level: _Level, key: str, at: int, depth: int) -> int:
         """Take the member whose value begins at ``at``; return the position behind it."""
         if key == self._names[depth] and self._text[at : at + 1] == "[":
-            if level.open >= 0:
+            if level.has_list:
                 raise MalformedInput(f"got {key!r} twice, the second at character {at}, expected it once")
             return self._list(level, at, depth)
         value, end = _DECODER.raw_decode(self._text, at)
@@ -185,21 +188,20 @@ class _Walk:
 
     def _list(self, level: _Level, at: int, depth: int) -> int:
         text = self._text
-        level.open, at = at, self._skip(at + 1)
+        level.has_list, at = True, self._skip(at + 1)
         if text[at : at + 1] == "]":
-            level.close = at
             return at + 1
+        level.first = at
         while True:
             if depth < 2:
                 inner = self._object(at, depth + 1)
                 level.levels.append(inner)
-                at = self._skip(inner.end)
+                end = inner.end
             else:
                 value, end = _DECODER.raw_decode(text, at)
                 level.elements.append(_Element(value, at, end))
-                at = self._skip(end)
+            level.last, at = end, self._skip(end)
             if text[at : at + 1] == "]":
-                level.close = at
                 return at + 1
             at = self._expect(",", at)
 

@@ -60,6 +60,22 @@ def test_success_has_no_partial_success(collector: RunningCollector, encoding: A
         assert response.content == (b"{}" if encoding == "json" else b"")
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_chunked_body_has_no_length(collector: RunningCollector, encoding: Any) -> None:
+    """As Claude Code sent its events for a while."""
+    body = encode(log_request([log("chunked", {"encoding": encoding})]), "logs", encoding)
+    request = httpx.Request(
+        "POST",
+        collector.url + "/v1/logs",
+        content=(body[at : at + 50] for at in range(0, len(body), 50)),
+        headers={**collector.headers, "content-type": MEDIA_TYPES[encoding]},
+    )
+    assert (request.headers["transfer-encoding"], "content-length" in request.headers) == ("chunked", False)
+    with httpx.Client() as client:
+        assert client.send(request).status_code == 200
+    assert body in [event.source for event in collector.opened()]
+
+
 @pytest.mark.parametrize("path", ["/v1/logs", "/v1/traces", "/v1/metrics"])
 def test_an_empty_request_is_a_success(collector: RunningCollector, path: str) -> None:
     assert post(collector, path, b"", "protobuf").content == b""

@@ -10,15 +10,23 @@ import pytest
 from collector_server import OpenedEvent, RunningCollector, collector_server
 from faults import Fault, Faults
 from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.json.http import _log_exporter as json_logs
+from opentelemetry.exporter.otlp.json.http import trace_exporter as json_traces
 from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.http import _log_exporter as protobuf_logs
+from opentelemetry.exporter.otlp.proto.http import trace_exporter as protobuf_traces
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
+
+ENCODINGS: dict[str, tuple[Any, Any]] = {
+    "protobuf": (protobuf_logs.OTLPLogExporter, protobuf_traces.OTLPSpanExporter),
+    "json": (json_logs.OTLPLogExporter, json_traces.OTLPSpanExporter),
+}
+COMPRESSIONS = ("none", "gzip", "deflate")
 
 RESOURCE = Resource({"service.name": "billing-bot", "service.version": "1.4.0"})
 MESSAGES = [{"role": "user", "parts": [{"type": "text", "content": "Weather in Paris?"}]}]
@@ -31,10 +39,17 @@ def collector() -> Iterator[RunningCollector]:
         yield running
 
 
-def send_spans(collector: RunningCollector, compression: Compression, count: int = 1) -> None:
-    exporter = OTLPSpanExporter(
-        collector.url + "/v1/traces", headers=collector.headers, compression=compression, timeout=30
+def exporter_of(collector: RunningCollector, signal: str, encoding: str, compression: str) -> Any:
+    """The SDK's exporter. Its two packages each have an enumeration of compressions."""
+    exporter = ENCODINGS[encoding][signal == "traces"]
+    words = Compression if encoding == "protobuf" else json_traces.Compression
+    return exporter(
+        f"{collector.url}/v1/{signal}", headers=collector.headers, compression=words(compression), timeout=30
     )
+
+
+def send_spans(collector: RunningCollector, encoding: str, compression: str, count: int = 1) -> None:
+    exporter = exporter_of(collector, "traces", encoding, compression)
     provider = TracerProvider(resource=RESOURCE, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=10))
     tracer = provider.get_tracer("agent", "2.4b0", schema_url="https://opentelemetry.io/schemas/1.41.0")
@@ -77,9 +92,10 @@ def one(events: list[OpenedEvent], kind: str) -> OpenedEvent:
     return found
 
 
-@pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip, Compression.Deflate])
-def test_spans(collector: RunningCollector, compression: Compression) -> None:
-    send_spans(collector, compression)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_spans(collector: RunningCollector, compression: str, encoding: str) -> None:
+    send_spans(collector, encoding, compression)
     events = collector.opened()
     assert kinds(events) == ["prompt", "response", "tool_call", "tool_result"]
     prompt, response = one(events, "prompt"), one(events, "response")
@@ -103,11 +119,10 @@ def test_spans(collector: RunningCollector, compression: Compression) -> None:
     assert b"chat gpt-5" not in call.source
 
 
-@pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
-def test_logs(collector: RunningCollector, compression: Compression) -> None:
-    exporter = OTLPLogExporter(
-        collector.url + "/v1/logs", headers=collector.headers, compression=compression, timeout=30
-    )
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_logs(collector: RunningCollector, compression: str, encoding: str) -> None:
+    exporter = exporter_of(collector, "logs", encoding, compression)
     provider = LoggerProvider(resource=RESOURCE, shutdown_on_exit=False)
     provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     logger = provider.get_logger("agent", "2.4b0")
@@ -144,11 +159,12 @@ def test_logs(collector: RunningCollector, compression: Compression) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.REPORTED])
-def test_the_sdk_sends_again_until_it_is_stored(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sdk_sends_again_until_it_is_stored(fault: Fault, encoding: str, caplog: pytest.LogCaptureFixture) -> None:
     """One export of three fails, unstored or stored: in the end every event is there, and repeats carry the same id."""
     with collector_server("otel", Faults({2: fault})) as collector:
-        send_spans(collector, Compression.Gzip, count=15)
+        send_spans(collector, encoding, "gzip", count=15)
         events = collector.opened()
     ids = [event.metadata["event_id"] for event in events]
     assert len(set(ids)) == 15 * 4

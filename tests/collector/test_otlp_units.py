@@ -81,9 +81,11 @@ def test_json_text_is_kept_as_received() -> None:
         {"body":{"stringValue":"\\u00e9 1"}, "future": {"a":1e2}} ,{"body":{"stringValue":"2"}}] , "s":null}]}]  } """
     first, second = OtlpFormat("logs").read(body, received("json")).units
     assert first.source == (
-        b"""{"x" : 1.50, "resourceLogs": [{"resource":{}, "new":[1,  2], "scopeLogs":[{ "logRecords" : ["""
-        b"""{"body":{"stringValue":"\\u00e9 1"}, "future": {"a":1e2}}] , "s":null}]}]  }"""
+        b"""  {"x" : 1.50, "resourceLogs": [ {"resource":{}, "new":[1,  2], "scopeLogs":[{ "logRecords" : [
+        {"body":{"stringValue":"\\u00e9 1"}, "future": {"a":1e2}}] , "s":null}]}]  } """
     )
+    (again,) = OtlpFormat("logs").read(first.source, received("json")).units
+    assert again.source == first.source
     assert b'"2"' in second.source
     assert b"future" not in second.source
     extras = first.drafts[0].metadata["extras"]

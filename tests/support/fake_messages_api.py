@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import Any
 ANSWER = "The marker was printed."
 COMMAND = "echo affidavit-marker"
 USAGE = {"input_tokens": 12, "cache_creation_input_tokens": 410, "cache_read_input_tokens": 30112, "output_tokens": 1}
+
+
+_numbers = itertools.count(1)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -39,7 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("request-id", "req_011CAffidavit")
+        self.send_header("request-id", f"req_011CAffidavit{next(_numbers)}")
         self.end_headers()
         self.wfile.write(body)
 
@@ -55,16 +59,16 @@ def _turn(body: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
         if isinstance(message["content"], list)
         for block in message["content"]
     ]
-    if any(tool.get("name") == "Bash" for tool in body.get("tools", [])):
-        if not any(block.get("type") == "tool_result" for block in blocks):
-            call = {"command": COMMAND, "description": "Print the marker"}
-            return [{"type": "tool_use", "id": "toolu_01Affidavit", "name": "Bash", "input": call}], "tool_use"
+    has_bash = any(tool.get("name") == "Bash" for tool in body.get("tools", []))
+    if has_bash and not any(block.get("type") == "tool_result" for block in blocks):
+        call = {"command": COMMAND, "description": "Print the marker"}
+        return [{"type": "tool_use", "id": "toolu_01Affidavit", "name": "Bash", "input": call}], "tool_use"
     return [{"type": "text", "text": ANSWER}], "end_turn"
 
 
 def _message(body: dict[str, Any]) -> dict[str, Any]:
     return {
-        "id": "msg_01Affidavit",
+        "id": f"msg_01Affidavit{next(_numbers)}",
         "type": "message",
         "role": "assistant",
         "model": body.get("model", ""),
@@ -87,7 +91,11 @@ def _events(message: dict[str, Any], blocks: list[dict[str, Any]], stop: str) ->
             delta = {"type": "text_delta", "text": block["text"]}
         yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
-    yield {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": {"output_tokens": 31}}
+    yield {
+        "type": "message_delta",
+        "delta": {"stop_reason": stop, "stop_sequence": None},
+        "usage": {"output_tokens": 31},
+    }
     yield {"type": "message_stop"}
 
 

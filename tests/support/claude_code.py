@@ -1,0 +1,69 @@
+"""The real Claude Code, from npm, with a home of its own: one prompt, headless, against an API on loopback."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+VERSION = "2.1.331"
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / f"claude-code-{VERSION}"
+PROMPT = "Print the marker with echo"
+
+
+def claude_code() -> Path:
+    """The native binary, installed once; skips, with its reason, where there is no npm."""
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    binary = CACHE / f"node_modules/@anthropic-ai/claude-code-{platform.system().lower()}-{machine}/claude"
+    if not binary.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("THE REAL CLAUDE CODE WAS NOT TESTED: there is no npm to install it with")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        package = f"@anthropic-ai/claude-code@{VERSION}"
+        options = ["--prefix", str(CACHE), "--no-audit", "--no-fund", "--ignore-scripts"]
+        subprocess.run([npm, "install", *options, package], check=True, capture_output=True, timeout=240)
+    return binary
+
+
+def run_claude_code(api: str, collector: str, token: str, protocol: str, home: Path, **extra: str) -> str:
+    """Run one prompt to its end; returns what it printed (JSON). Telemetry goes to ``collector``."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "ANTHROPIC_BASE_URL": api,
+        "ANTHROPIC_API_KEY": "sk-ant-placeholder-0123456789",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "IS_SANDBOX": "1",
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1",
+        "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+        "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer {token}",
+        "OTEL_RESOURCE_ATTRIBUTES": "enduser.id=dana@example.com",
+        "OTEL_LOG_USER_PROMPTS": "1",
+        "OTEL_LOG_ASSISTANT_RESPONSES": "1",
+        "OTEL_LOG_TOOL_DETAILS": "1",
+        "OTEL_LOG_TOOL_CONTENT": "1",
+        "OTEL_LOG_RAW_API_BODIES": "1",
+        **extra,
+    }
+    arguments = ["-p", PROMPT, "--allowedTools", "Bash(echo:*)", "--output-format", "json"]
+    finished = subprocess.run(
+        [claude_code(), *arguments],
+        cwd=home,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
