@@ -29,6 +29,8 @@ SETTLE_TRIES = 20
 """A log is caught between its lock row and its published checkpoint for some milliseconds of each batch: look again."""
 
 FIRST_LOG_SECONDS = 0.2
+LAST_TRIES = 5
+"""How often the last set is tried, on stop, while a store fails."""
 
 
 class Anchorer:
@@ -57,18 +59,20 @@ class Anchorer:
         Raises:
             LedgerContradiction: the anchor log contradicts itself, or a log it speaks of has become shorter or is gone.
         """
-        last = False
-        while not last:
+        tries = LAST_TRIES
+        while tries:
             try:
                 opened = await asyncio.to_thread(self._open)
                 previous = await asyncio.to_thread(last_set, Ledger(self._stores.objects), opened)
-                while not last:
+                while True:
                     last = stop.is_set()
                     previous, wait = await self._tick(opened, previous)
+                    if last:
+                        return
                     await pause(stop, wait)
             except Unavailable as error:
                 logger.warning("anchor log of %s: %s; opening it again", self._deployment, error)
-                last = last or stop.is_set()
+                tries -= stop.is_set()
                 await pause(stop, error.retry_after)
 
     async def _tick(self, opened: OpenLog, previous: CheckpointSet | None) -> tuple[CheckpointSet | None, float]:
