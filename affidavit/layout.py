@@ -70,7 +70,7 @@ class Layout:
         return {
             "bus": tuple(self._with_wal(self.bus)),
             "control": tuple(self._with_wal(self.control)),
-            "ledger": (self.objects / "ledger", self.objects / "anchor"),
+            "ledger": (self.objects / "ledger", self.objects / "staging"),
             "archive": (self.objects / "segments",),
             "blobs": (self.objects / "blobs",),
             "clickhouse": (self.clickhouse,),

@@ -1,0 +1,135 @@
+"""Exhibits: what a verifier has at hand of a data directory, running, stopped, or copied. Reads; changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from affidavit.layout import Layout
+from affidavit.lock import hold, running
+from affidavit.roles import CLICKHOUSE
+from affidavit.settings import load
+from affidavit.wiring import Wiring
+from schemas.errors import ConfigurationError, EvidenceIncomplete, Unavailable
+from schemas.evidence import EvidenceSource
+from signer.trust import Trust, parse_trust
+from signer.verify_ledger import Scope
+from signer.verify_records import DELAY_MS
+from sinks.bus_evidence import BusEvidence
+from stores.objects.local import LocalObjects
+
+SourceName = Literal["archive", "clickhouse", "bus"]
+
+SLACK_MS = 60_000
+"""Added to the time that the archive gathers, before a record counts as not delivered."""
+
+
+class Exhibits:
+    """The ledger of a directory, the keys that are trusted, and the destinations to compare. A context manager.
+
+    Args:
+        layout: of the directory; its ``objects`` alone suffice to verify the ledger, when ``pinned`` is given.
+        pinned: a file with the verifier keys to trust, one a line, from elsewhere; without it the directory vouches
+            for itself, and whoever can replace its key can replace its ledger.
+    """
+
+    def __init__(self, layout: Layout, pinned: Path | None) -> None:
+        self.layout = layout
+        self.pinned = pinned
+        if not layout.objects.is_dir():
+            raise EvidenceIncomplete(f"there is no ledger in {layout.root}: no folder {layout.objects.name}")
+        self.trust: Trust = _read_trust(pinned or layout.verifier_key)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def objects(self) -> LocalObjects:
+        """The object store."""
+        store = LocalObjects(self.layout.objects)
+        self._stack.callback(store.close)
+        return store
+
+    @cached_property
+    def wiring(self) -> Wiring | None:
+        """The other stores; ``None`` when there is only a ledger."""
+        if not self.layout.control.is_file() or not self.layout.config.is_file():
+            return None
+        return self._stack.enter_context(Wiring(self.layout, load(self.layout)))
+
+    def scope(self, source: SourceName | None = None) -> Scope:
+        """What there is to compare; ``source`` in addition to the ledger."""
+        wiring = self.wiring
+        if source is None:
+            return Scope(control=wiring.control if wiring else None)
+        if wiring is None:
+            raise EvidenceIncomplete(f"{self.layout.root} holds no control database, so no keys to read records with")
+        delay_ms = DELAY_MS
+        if source == "archive":
+            delay_ms = int(wiring.settings.archive.segment_seconds * 1000) + SLACK_MS
+        return Scope(
+            control=wiring.control,
+            source=self.source(wiring, source),
+            keys=wiring.keys,
+            fetch=self.objects.get,
+            delay_ms=delay_ms,
+        )
+
+    def source(self, wiring: Wiring, name: SourceName) -> EvidenceSource:
+        """A destination, as evidence."""
+        match name:
+            case "archive":
+                from sinks.archive.evidence import ArchiveEvidence
+
+                return ArchiveEvidence(self.objects)
+            case "bus":
+                return BusEvidence(wiring.existing_bus, self._stack.enter_context(_loop()))
+            case "clickhouse":
+                return self._clickhouse(wiring)
+
+    def _clickhouse(self, wiring: Wiring) -> EvidenceSource:
+        from sinks.clickhouse.evidence import ClickHouseEvidence
+
+        other = running(self.layout, CLICKHOUSE)
+        if other is not None:
+            if not other.url:
+                raise Unavailable(f"process {other.pid} (affidavit {other.command}) is still starting: try again")
+            raise Unavailable("not wired")
+        if not self.layout.clickhouse.is_dir():
+            raise EvidenceIncomplete(f"there is no ClickHouse in {self.layout.root}")
+        self._stack.enter_context(hold(self.layout, [CLICKHOUSE], "verify"))
+        return ClickHouseEvidence(wiring.engine)
+
+
+@contextmanager
+def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="verify", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _read_trust(path: Path) -> Trust:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"cannot read the verifier key {path} ({type(error).__name__}): name it with --trust; "
+            "affidavit keys show prints it"
+        ) from None
+    return parse_trust([line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")])

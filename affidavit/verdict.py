@@ -1,0 +1,113 @@
+"""A verification for people: what was checked, what was found, what it proves and what it cannot. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from schemas.evidence import Status
+from signer.report import Finding, LogReport, Report
+from signer.verify_event import EventReport
+
+HEADLINES = {
+    0: "VERIFIED",
+    1: "INTEGRITY FAILURE",
+    2: "INCOMPLETE OR STALE",
+}
+
+SHOWN_FINDINGS = 20
+"""Per log; ``--json`` has them all, as far as they were kept."""
+
+PROVES = (
+    "every checkpoint carries a valid signature of the trusted key, and every entry is in it, in order, without a gap",
+    "the checkpoint sets of the anchor log agree with every log, so none was shortened or replaced since the last set",
+)
+PROVES_RECORDS = "every record that {source} holds is, byte for byte, what was committed to when it was received"
+CANNOT = (
+    "that senders sent everything: what never reached the collector is not on the log",
+    "that the operator, who holds the signing key, did not build another ledger from the start: compare with "
+    "checkpoints that were kept elsewhere",
+)
+CANNOT_UNPINNED = (
+    "who signed: the verifier key came from the same directory; give one that you got another way with --trust"
+)
+CANNOT_LEDGER_ONLY = "that the records themselves are unchanged: that is affidavit verify records"
+
+
+def verdict(report: Report, *, pinned: bool) -> list[str]:
+    """The lines of a report on a ledger."""
+    lines = [f"{HEADLINES[report.exit_code]}: {report.deployment}, as of {_moment(report.checked_ms)}", ""]
+    lines += ["checked"]
+    for log in report.logs:
+        lines += [f"  {_log_line(log)}", *_findings(log.findings, log.failures)]
+    anchors = report.anchors
+    if anchors.size:
+        lines.append(f"  {anchors.origin}: {anchors.size:,} leaves, last set {_moment(anchors.last_ms)}")
+    lines += _findings(anchors.findings, anchors.failures)
+    lines += _findings(report.findings, len(report.findings))
+    if report.source:
+        lines.append(f"  {report.source}: {_counts(report.statuses)}")
+        lines += list(_on_their_way(report))
+    if report.exit_code == 0:
+        lines += ["", "proves", *(f"  {text}" for text in PROVES)]
+        if report.source:
+            lines.append("  " + PROVES_RECORDS.format(source=report.source))
+    lines += ["", "cannot prove", *(f"  {text}" for text in CANNOT)]
+    if not report.source:
+        lines.append("  " + CANNOT_LEDGER_ONLY)
+    if not pinned:
+        lines.append("  " + CANNOT_UNPINNED)
+    return lines
+
+
+def event_verdict(report: EventReport, *, source: str, pinned: bool) -> list[str]:
+    """The lines of a report on one record."""
+    parts = ", ".join(f"{name} {status.value}" for name, status in report.statuses.items())
+    lines = [
+        f"{HEADLINES[report.exit_code]}: event {report.event_id or 'of unknown id'} at {report.shard}@{report.offset}",
+        "",
+        f"  received       {_moment(report.time_ms)} by the bus's clock, entry of kind {report.kind}",
+        f"  in the ledger  leaf {report.index:,} of {report.size:,} in {report.origin}",
+        f"  proof          {len(report.proof)} hashes from the leaf to the signed root {report.root.hex()[:16]}…",
+        f"  parts          {parts or 'not compared'}, as {source} holds them",
+        *_findings(report.findings, len(report.findings)),
+    ]
+    if not pinned:
+        lines += ["", "cannot prove", "  " + CANNOT_UNPINNED]
+    return lines
+
+
+def _log_line(log: LogReport) -> str:
+    if not log.size:
+        return f"{log.origin}: its structure does not hold"
+    span = f", {_moment(log.first_ms)} to {_moment(log.last_ms)}" if log.records else ""
+    invalid = f", {log.invalid:,} of them no records of ours" if log.invalid else ""
+    return f"{log.origin}: {log.records:,} records{invalid}, root {log.root.hex()[:16]}…{span}"
+
+
+def _findings(findings: tuple[Finding, ...], count: int) -> Iterator[str]:
+    for finding in findings[:SHOWN_FINDINGS]:
+        place = f" ({finding.where})" if finding.where and finding.where not in finding.message else ""
+        record = f"offset {finding.offset}" if finding.offset is not None else ""
+        part = f" {finding.part}" if finding.part else ""
+        step = f"step {finding.step}: " if finding.step and not finding.message.startswith("step ") else ""
+        yield f"    ✗ {step}{record}{part}{': ' if record else ''}{finding.message}{place}"
+    if count > SHOWN_FINDINGS:
+        yield f"    ✗ and {count - SHOWN_FINDINGS:,} more"
+
+
+def _on_their_way(report: Report) -> Iterator[str]:
+    undelivered = sum(log.undelivered for log in report.logs)
+    unsigned = sum(log.unsigned for log in report.logs)
+    if undelivered:
+        yield f"  {undelivered:,} signed records are not in {report.source} yet; they are young enough to be under way"
+    if unsigned:
+        yield f"  {unsigned:,} records in {report.source} are not signed yet; they are young enough"
+
+
+def _counts(statuses: dict[Status, int]) -> str:
+    return ", ".join(f"{count:,} parts {status.value}" for status, count in statuses.items() if count) or "no parts"
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
