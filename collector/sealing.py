@@ -6,7 +6,7 @@ CPU work only, apart from the keys: one look-up for a whole batch, which touches
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -17,9 +17,10 @@ from collector.assemble import fitted
 from schemas.entry import pack_commitments
 from schemas.errors import MalformedInput
 from schemas.event import Event
-from schemas.ids import EVENTS
+from schemas.ids import EVENTS, KeyId
 from schemas.metadata import KIND_CODES, schema
-from schemas.parts import CONTENT, METADATA, SOURCE, SealedPart, Sealer, SubjectKey, encode_metadata
+from schemas.metadata_binary import encode_metadata
+from schemas.parts import CONTENT, METADATA, SOURCE, Sealer, SubjectKey
 from schemas.record import Record, encode_record
 from stores.bus import Outgoing
 from stores.keys import Keys, KeyScope
@@ -30,6 +31,10 @@ RECORD_FINGERPRINT = bytes.fromhex(fingerprint(to_parsing_canonical_form(_SCHEMA
 """CRC-64-AVRO of ``record.v1.avsc`` (Avro 1.12 §Schema Fingerprints), little-endian: header ``s``."""
 
 Parts = tuple[tuple[int, bytes], ...]
+Owner = tuple[str, str, str, str]
+"""Tenant, subject, retention class, month of receipt: a key scope but for the type of the part."""
+
+_NO_KEY = SubjectKey(KeyId(b""), b"")
 
 
 class Sealing:
@@ -46,23 +51,31 @@ class Sealing:
             Unavailable: the keys cannot be had; nothing was sealed.
         """
         plain = [_parts(event) for event in events]
-        wanted = [
-            [
-                KeyScope(event.tenant, event.subject, event.retention_class, part_type, _month(event))
-                for part_type, _ in parts
-            ]
-            for event, parts in zip(events, plain, strict=True)
+        owners = [
+            (event.tenant, event.subject, event.retention_class, _month_of_day(event.metadata["received_at"] // _DAY))
+            for event in events
         ]
-        keys = self._subject_keys(wanted)
+        keys = self._subject_keys(owners, plain)
         sealer = self._sealer()
         return [
-            _seal(event, parts, [keys[scope] for scope in scopes], topic, sealer)
-            for event, parts, scopes in zip(events, plain, wanted, strict=True)
+            _seal(event, parts, keys[owner], topic, sealer)
+            for event, parts, owner in zip(events, plain, owners, strict=True)
         ]
 
-    def _subject_keys(self, wanted: Iterable[Iterable[KeyScope]]) -> dict[KeyScope, SubjectKey]:
-        scopes = list(dict.fromkeys(scope for own in wanted for scope in own))
-        return dict(zip(scopes, self._keys.for_scopes(scopes), strict=True))
+    def _subject_keys(self, owners: Sequence[Owner], plain: Sequence[Parts]) -> dict[Owner, dict[int, SubjectKey]]:
+        """The keys of every owner, by part type, in one look-up."""
+        wanted: dict[Owner, dict[int, SubjectKey]] = {}
+        scopes: list[KeyScope] = []
+        for owner, parts in zip(owners, plain, strict=True):
+            own = wanted.setdefault(owner, {})
+            for part_type, _ in parts:
+                if part_type not in own:
+                    own[part_type] = _NO_KEY
+                    tenant, subject, retention_class, month = owner
+                    scopes.append(KeyScope(tenant, subject, retention_class, part_type, month))
+        for scope, key in zip(scopes, self._keys.for_scopes(scopes), strict=True):
+            wanted[scope.tenant, scope.subject, scope.retention_class, scope.month][scope.part_type] = key
+        return wanted
 
     def _sealer(self) -> Sealer:
         sealer: Sealer | None = getattr(self._here, "sealer", None)
@@ -84,13 +97,8 @@ def _parts(event: Event) -> Parts:
     return (METADATA, metadata), (CONTENT, event.content), (SOURCE, event.source)
 
 
-def _seal(event: Event, parts: Parts, keys: Sequence[SubjectKey], topic: str, sealer: Sealer) -> Outgoing:
-    sealed: list[SealedPart] = []
-    commitments: list[tuple[int, bytes]] = []
-    for (part_type, data), key in zip(parts, keys, strict=True):
-        part, commitment = sealer.seal(part_type, data, event.event_id, key)
-        sealed.append(part)
-        commitments.append((part_type, commitment))
+def _seal(event: Event, parts: Parts, keys: dict[int, SubjectKey], topic: str, sealer: Sealer) -> Outgoing:
+    sealed, commitments = sealer.seal_all(parts, event.event_id, [keys[part_type] for part_type, _ in parts])
     record = Record(event.event_id, event.tenant, event.retention_class, tuple(sealed))
     return Outgoing(
         topic,
@@ -103,13 +111,9 @@ def _seal(event: Event, parts: Parts, keys: Sequence[SubjectKey], topic: str, se
     )
 
 
-def _month(event: Event) -> str:
-    """The month of receipt, ``YYYY-MM``, UTC."""
-    return _month_of_day(event.metadata["received_at"] // _DAY)
-
-
 @lru_cache(maxsize=64)
 def _month_of_day(day: int) -> str:
+    """``YYYY-MM``, UTC, of a day since 1970."""
     return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m")
 
 

@@ -11,23 +11,16 @@ The bytes are those of ``docs/log-format.md``; :func:`commit` is HMAC-SHA256 key
 from __future__ import annotations
 
 import hashlib
-import hmac
-import io
 import os
-import struct
-from collections.abc import Callable
-from operator import index
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import fastavro
 import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from schemas.avro_binary import varint
 from schemas.errors import MalformedInput, VerificationError
 from schemas.ids import EventId, KeyId, format_event_id
-from schemas.metadata import Metadata, schema
 
 METADATA = 0x01
 CONTENT = 0x02
@@ -42,6 +35,7 @@ CHUNKS = 2
 SALT_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
+_RANDOM_BYTES = SALT_BYTES + NONCE_BYTES
 
 COMMIT_DOMAIN = b"affidavit/commit/v1\x00"
 DEK_DOMAIN = b"affidavit/dek/v1\x00"
@@ -61,10 +55,8 @@ _OPAD = bytes(byte ^ 0x5C for byte in range(256))
 _INNER_REST = b"\x36" * 32
 _OUTER_REST = b"\x5c" * 32
 _COMMIT_INNER = _INNER_REST + COMMIT_DOMAIN
+_DEK_INNER = _INNER_REST + DEK_DOMAIN
 """The pads of HMAC-SHA256 (RFC 2104) for a key of 32 bytes: half a block of key, half a block of zeros."""
-
-Writer = Callable[[Any], bytes]
-_DOUBLE = struct.Struct("<d")
 
 
 class SubjectKey(NamedTuple):
@@ -112,7 +104,10 @@ def commit(salt: bytes, part_type: int, data: bytes) -> bytes:
 
 def part_key(secret: bytes, event_id: EventId | bytes, part_type: int) -> bytes:
     """The AES-256 key of one part of one event: HKDF-Expand (RFC 5869 §2.3) of the subject key, one block."""
-    return hmac.digest(secret, DEK_DOMAIN + event_id + bytes((part_type, 1)), "sha256")
+    if len(secret) != SALT_BYTES:
+        raise MalformedInput(f"got a subject key of {len(secret)} bytes, expected {SALT_BYTES}")
+    inner = _sha256(secret.translate(_IPAD) + _DEK_INNER + event_id + bytes((part_type, 1))).digest()
+    return _sha256(secret.translate(_OPAD) + _OUTER_REST + inner).digest()
 
 
 class PartKeys:
@@ -124,7 +119,7 @@ class PartKeys:
     def __init__(self, secret: bytes) -> None:
         if len(secret) != SALT_BYTES:
             raise MalformedInput(f"got a subject key of {len(secret)} bytes, expected {SALT_BYTES}")
-        self._inner = _sha256(secret.translate(_IPAD) + _INNER_REST + DEK_DOMAIN)
+        self._inner = _sha256(secret.translate(_IPAD) + _DEK_INNER)
         self._outer = _sha256(secret.translate(_OPAD) + _OUTER_REST)
 
     def key(self, event_id: EventId | bytes, part_type: int) -> bytes:
@@ -144,17 +139,32 @@ class Sealer:
 
     def seal(self, part_type: int, data: bytes, event_id: EventId, key: SubjectKey) -> tuple[SealedPart, bytes]:
         """Seal ``data`` under a fresh salt and nonce; return the part and its 32-byte commitment."""
-        random = os.urandom(SALT_BYTES + NONCE_BYTES)
-        salt, nonce = random[:SALT_BYTES], random[SALT_BYTES:]
-        commitment = commit(salt, part_type, data)
-        codec, packed = RAW, data
-        if len(data) >= ZSTD_THRESHOLD:
-            smaller = self._zstd.compress(data)
-            if len(smaller) < len(data):
-                codec, packed = ZSTD, smaller
-        cipher = AESGCM(part_key(key.secret, event_id, part_type))
-        ciphertext = cipher.encrypt(nonce, salt + packed, bytes((part_type,)) + commitment)
-        return SealedPart(part_type, key.key_id, codec, nonce, ciphertext, len(data)), commitment
+        (sealed,), (commitment,) = self.seal_all(((part_type, data),), event_id, (key,))
+        return sealed, commitment[1]
+
+    def seal_all(
+        self, parts: Sequence[tuple[int, bytes]], event_id: EventId, keys: Sequence[SubjectKey]
+    ) -> tuple[list[SealedPart], list[tuple[int, bytes]]]:
+        """Seal the ``(type, bytes)`` parts of one event, each under its key; return them with their ``(type,
+        commitment)`` pairs, in the order given. One draw of randomness serves them all."""
+        random = os.urandom(_RANDOM_BYTES * len(parts))
+        sealed: list[SealedPart] = []
+        commitments: list[tuple[int, bytes]] = []
+        at = 0
+        for (part_type, data), (key_id, secret) in zip(parts, keys, strict=True):
+            middle, end = at + SALT_BYTES, at + _RANDOM_BYTES
+            salt, nonce, at = random[at:middle], random[middle:end], end
+            commitment = commit(salt, part_type, data)
+            codec, packed, size = RAW, data, len(data)
+            if size >= ZSTD_THRESHOLD:
+                smaller = self._zstd.compress(data)
+                if len(smaller) < size:
+                    codec, packed = ZSTD, smaller
+            cipher = AESGCM(part_key(secret, event_id, part_type))
+            ciphertext = cipher.encrypt(nonce, salt + packed, bytes((part_type,)) + commitment)
+            sealed.append(SealedPart(part_type, key_id, codec, nonce, ciphertext, size))
+            commitments.append((part_type, commitment))
+        return sealed, commitments
 
 
 class Opener:
@@ -204,109 +214,3 @@ class Opener:
     def _fault(self, part: SealedPart, event_id: EventId | bytes, what: str) -> VerificationError:
         name = PART_NAMES.get(part.type, part.type)
         return VerificationError(f"event {format_event_id(event_id)} part {name}: {what}")
-
-
-def encode_metadata(metadata: Metadata) -> bytes:
-    """Avro binary of metadata v1, without header: the bytes of the metadata part.
-
-    Of the 150 fields an event sets about 40, so the encoder starts from the defaults and writes only what is there
-    (fastavro walks all of them and takes four times as long).
-
-    Raises:
-        MalformedInput: a field that the schema does not have, or a value of another type.
-    """
-    fields = _DEFAULTS.copy()
-    name = ""
-    try:
-        for name, value in metadata.items():
-            at, write = _WRITERS[name]
-            fields[at] = write(value)
-        return b"".join(fields)
-    except KeyError:
-        raise MalformedInput(f"got metadata field {name!r}, expected one of schemas/avro/metadata.v1.avsc") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise MalformedInput(f"metadata field {name!r} does not fit its type: {error}") from None
-
-
-def decode_metadata(data: bytes) -> Metadata:
-    """Read a metadata part; times come back as integers of microseconds, as they were written.
-
-    Raises:
-        MalformedInput: the bytes are not metadata v1, or something follows them.
-    """
-    stream = io.BytesIO(data)
-    try:
-        value: Any = fastavro.schemaless_reader(stream, _PLAIN_SCHEMA, None)
-    except (ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, StopIteration) as error:
-        raise MalformedInput(f"got bytes that are not metadata v1: {error or type(error).__name__}") from None
-    if stream.tell() != len(data):
-        raise MalformedInput(f"got {len(data) - stream.tell()} bytes after the metadata, expected none")
-    metadata: Metadata = value
-    return metadata
-
-
-def _without_logical_types(node: object) -> object:
-    if isinstance(node, dict):
-        return {key: _without_logical_types(value) for key, value in node.items() if key != "logicalType"}
-    if isinstance(node, list):
-        return [_without_logical_types(item) for item in node]
-    return node
-
-
-def _write_string(value: Any) -> bytes:
-    raw: bytes = value.encode("utf-8")
-    return varint(len(raw)) + raw
-
-
-def _write_long(value: Any) -> bytes:
-    return varint(index(value))
-
-
-def _write_double(value: Any) -> bytes:
-    return _DOUBLE.pack(value)
-
-
-def _write_boolean(value: Any) -> bytes:
-    if value is True:
-        return b"\x01"
-    if value is False:
-        return b"\x00"
-    raise TypeError(f"got {type(value).__name__}, expected a boolean")
-
-
-def _write_strings(value: Any) -> bytes:
-    if isinstance(value, str):
-        raise TypeError("got text, expected a list of texts")
-    return varint(len(value)) + b"".join([_write_string(item) for item in value]) + b"\x00" if value else b"\x00"
-
-
-def _write_map(value: Any) -> bytes:
-    pairs = [_write_string(key) + _write_string(item) for key, item in value.items()]
-    return varint(len(pairs)) + b"".join(pairs) + b"\x00" if pairs else b"\x00"
-
-
-def _nullable(write: Writer) -> Writer:
-    return lambda value: b"\x00" if value is None else b"\x02" + write(value)
-
-
-_PRIMITIVES: dict[str, Writer] = {
-    "string": _write_string,
-    "long": _write_long,
-    "double": _write_double,
-    "boolean": _write_boolean,
-    "array": _write_strings,
-    "map": _write_map,
-}
-
-
-def _writer(avro_type: Any) -> Writer:
-    if isinstance(avro_type, list):
-        return _nullable(_writer(avro_type[1]))
-    if isinstance(avro_type, dict):
-        return _writer(avro_type["type"])
-    return _PRIMITIVES[avro_type]
-
-
-_PLAIN_SCHEMA: Any = fastavro.parse_schema(_without_logical_types(schema("metadata.v1")))  # type: ignore[arg-type]
-_WRITERS = {field["name"]: (at, _writer(field["type"])) for at, field in enumerate(schema("metadata.v1")["fields"])}
-_DEFAULTS = [_writer(field["type"])(field.get("default", "")) for field in schema("metadata.v1")["fields"]]
