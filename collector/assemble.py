@@ -20,7 +20,7 @@ from schemas.errors import MalformedInput
 from schemas.event import Event
 from schemas.ids import event_id, format_event_id
 from schemas.metadata import Kind, Metadata
-from schemas.parts import encode_metadata
+from schemas.metadata_binary import encode_metadata
 
 SUBJECT_FIELDS = ("user_id", "user_email", "end_user_id", "service_account", "api_key_id", "cloud_principal")
 """Who the data subject is: the first of these that is not empty; nobody means the tenant itself."""

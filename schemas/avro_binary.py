@@ -52,3 +52,10 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 def avro_bytes(value: bytes) -> bytes:
     """Avro ``bytes`` (and, of UTF-8, ``string``): the length, then the bytes."""
     return varint(len(value)) + value
+
+
+def avro_text(value: str) -> bytes:
+    """Avro ``string``. Raises ``UnicodeEncodeError`` for text that is not Unicode (a lone surrogate)."""
+    raw = value.encode("utf-8")
+    size = len(raw)
+    return (_SMALL[size] if size < _SMALL_END else _varint(size)) + raw

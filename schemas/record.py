@@ -10,12 +10,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from schemas.avro_binary import avro_bytes, read_varint, varint
+from schemas.avro_binary import avro_text, read_varint, varint
 from schemas.errors import MalformedInput
 from schemas.ids import EventId, KeyId
 from schemas.parts import SealedPart
 
 MAX_PARTS = 32
+MAX_TYPE = 0xFF
+MAX_CODEC = 2**31 - 1
+"""Avro ``int``: other readers refuse more."""
+
 _PART_HEAD = struct.Struct("B16sB12s")
 """Type, key id, codec and nonce where type and codec are below 64, as all of ours are: one byte each in Avro."""
 
@@ -31,27 +35,32 @@ class Record:
 
 
 def encode_record(record: Record) -> bytes:
-    """Avro binary of a record, without header."""
-    if not record.parts or [part.type for part in record.parts] != sorted({part.type for part in record.parts}):
-        raise MalformedInput(
-            f"got part types {[part.type for part in record.parts]}, expected one or more, sorted, each once"
-        )
-    pieces = [
-        record.event_id,
-        _text(record.tenant),
-        _text(record.retention_class),
-        varint(len(record.parts)),
-    ]
-    for part in record.parts:
+    """Avro binary of a record, without header.
+
+    Raises:
+        MalformedInput: the fields are not such that :func:`decode_record` would give them back.
+    """
+    if len(record.event_id) != 16:
+        raise MalformedInput(f"got an event id of {len(record.event_id)} bytes, expected 16")
+    if not 1 <= len(record.parts) <= MAX_PARTS:
+        raise MalformedInput(f"got {len(record.parts)} parts, expected 1 to {MAX_PARTS}")
+    pieces = [record.event_id, avro_text(record.tenant), avro_text(record.retention_class), varint(len(record.parts))]
+    last = 0
+    for kind, key_id, codec, nonce, ciphertext, size, address in record.parts:
+        if not last < kind <= MAX_TYPE:
+            raise MalformedInput(f"got part type {kind} after {last}, expected ascending types from 1 to {MAX_TYPE}")
+        if not 0 <= codec <= MAX_CODEC or size < 0 or len(key_id) != 16 or len(nonce) != 12:
+            raise MalformedInput(f"got part {kind} with a codec, size, key id or nonce that no record can carry")
+        last = kind
         pieces += (
-            varint(part.type),
-            part.key_id,
-            varint(part.codec),
-            part.nonce,
-            varint(len(part.ciphertext)),
-            part.ciphertext,
-            varint(part.size),
-            _text(part.address),
+            varint(kind),
+            key_id,
+            varint(codec),
+            nonce,
+            varint(len(ciphertext)),
+            ciphertext,
+            varint(size),
+            avro_text(address),
         )
     pieces.append(b"\x00")
     return b"".join(pieces)
@@ -86,12 +95,12 @@ def _decode(data: bytes) -> Record:
             kind, key_id, codec, nonce, at = _long_head(data, at)
         else:
             kind, codec, at = kind >> 1, codec >> 1, at + _PART_HEAD.size
-        if kind <= last or kind > 0xFF:
-            raise MalformedInput(f"got part type {kind} after {last}, expected ascending types from 1 to 255")
+        if not last < kind <= MAX_TYPE:
+            raise MalformedInput(f"got part type {kind} after {last}, expected ascending types from 1 to {MAX_TYPE}")
         last = kind
         ciphertext, at = _bytes(data, at)
         size, at = read_varint(data, at)
-        if codec < 0 or size < 0:
+        if not 0 <= codec <= MAX_CODEC or size < 0:
             raise MalformedInput(f"got codec {codec} and size {size}, expected neither below 0")
         address, at = _bytes(data, at)
         parts.append(SealedPart(kind, KeyId(key_id), codec, nonce, ciphertext, size, address.decode("utf-8")))
@@ -108,10 +117,6 @@ def _long_head(data: bytes, at: int) -> tuple[int, bytes, int, bytes, int]:
     codec, at = read_varint(data, at)
     nonce, at = _fixed(data, at, 12)
     return kind, key_id, codec, nonce, at
-
-
-def _text(value: str) -> bytes:
-    return avro_bytes(value.encode("utf-8"))
 
 
 def _fixed(data: bytes, at: int, size: int) -> tuple[bytes, int]:

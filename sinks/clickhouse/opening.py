@@ -13,7 +13,8 @@ from schemas.entry import COMMITMENT_BYTES, valid_commitments
 from schemas.errors import MalformedInput, VerificationError
 from schemas.ids import KeyId, format_event_id
 from schemas.metadata import KIND_NAMES
-from schemas.parts import CONTENT, METADATA, PART_NAMES, SOURCE, Opener, PartKeys, SealedPart, encode_metadata
+from schemas.metadata_binary import encode_metadata
+from schemas.parts import CONTENT, METADATA, PART_NAMES, SOURCE, Opener, PartKeys, SealedPart
 from schemas.record import Record, decode_record
 from stores.bus import Message
 from stores.keys import Keys

@@ -24,7 +24,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.errors import MalformedInput, Unavailable
 from schemas.ids import KeyId, Offset, Shard
-from schemas.parts import PartKeys, decode_metadata
+from schemas.metadata_binary import decode_metadata
+from schemas.parts import PartKeys
 from schemas.record import Record, decode_record
 from sinks.clickhouse import positions
 from sinks.clickhouse.classify import Fault, classify, code_of

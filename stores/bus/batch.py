@@ -1,7 +1,8 @@
 """Packed batches: messages of one shard joined into two byte strings, which the SQLite bus keeps as one row.
 
 One row per message would be the obvious table. It is not used because Python's ``sqlite3`` lets go of the interpreter
-lock on every row it steps over, and has to win it back from whatever else is running (docs/benchmarks.md).
+lock on every row it steps over, and has to win it back from whatever else is running: beside one busy thread a table of
+messages took 90 appends a second and gave 150 headers, rows of packed messages 17,000 and 37,000.
 
 ::
 

@@ -29,7 +29,8 @@ from collector.server import serve
 from schemas.entry import unpack_commitments
 from schemas.ids import EVENTS, Offset
 from schemas.metadata import Metadata
-from schemas.parts import CONTENT, METADATA, SOURCE, Opener, decode_metadata, part_key
+from schemas.metadata_binary import decode_metadata
+from schemas.parts import CONTENT, METADATA, SOURCE, Opener, part_key
 from schemas.record import decode_record
 
 
