@@ -20,7 +20,6 @@ from schemas.event import Event
 from schemas.ids import EVENTS, KeyId
 from schemas.metadata import KIND_CODES, schema
 from schemas.metadata_binary import encode_metadata
-from schemas.metadata_binary import encode_metadata
 from schemas.parts import CONTENT, METADATA, SOURCE, Sealer, SubjectKey
 from schemas.record import Record, encode_record
 from stores.bus import Outgoing
