@@ -9,26 +9,19 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
-
-from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from collector.assemble import fitted
 from schemas.entry import pack_commitments
 from schemas.errors import MalformedInput
 from schemas.event import Event
+from schemas.fingerprints import RECORD_V1
 from schemas.ids import EVENTS, KeyId
-from schemas.metadata import KIND_CODES, schema
+from schemas.metadata import KIND_CODES
 from schemas.metadata_binary import encode_metadata
 from schemas.parts import CONTENT, METADATA, SOURCE, Sealer, SubjectKey
 from schemas.record import Record, encode_record
 from stores.bus import Outgoing
 from stores.keys import Keys, KeyScope
-
-_SCHEMA: Any = schema("record.v1")
-
-RECORD_FINGERPRINT = bytes.fromhex(fingerprint(to_parsing_canonical_form(_SCHEMA), "CRC-64-AVRO"))
-"""CRC-64-AVRO of ``record.v1.avsc`` (Avro 1.12 §Schema Fingerprints), little-endian: header ``s``."""
 
 Parts = tuple[tuple[int, bytes], ...]
 Owner = tuple[str, str, str, str]
@@ -107,7 +100,7 @@ def _seal(event: Event, parts: Parts, keys: dict[int, SubjectKey], topic: str, s
         KIND_CODES[event.kind],
         event.event_id,
         pack_commitments(commitments),
-        RECORD_FINGERPRINT,
+        RECORD_V1,
     )
 
 

@@ -11,15 +11,14 @@ import io
 from typing import Any, NamedTuple
 
 import fastavro
-from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas.errors import MalformedInput
+from schemas.fingerprints import DEADLETTER_V1
 from schemas.ids import DEADLETTER, Offset, Shard, event_id
 from schemas.metadata import KIND_CODES, schema
 from stores.bus import Message, Outgoing
 
 _SCHEMA: Any = fastavro.parse_schema(schema("deadletter.v1"))
-FINGERPRINT = bytes.fromhex(fingerprint(to_parsing_canonical_form(schema("deadletter.v1")), "CRC-64-AVRO"))
 
 
 class DeadLetter(NamedTuple):
@@ -99,7 +98,7 @@ def outgoing(letter: DeadLetter) -> Outgoing:
         message.kind if message.kind >= 0 else KIND_CODES["unparsed"],
         message.event_id or event_id("", letter.sink, address, DEADLETTER, 0),
         message.commitments,
-        FINGERPRINT,
+        DEADLETTER_V1,
     )
 
 
