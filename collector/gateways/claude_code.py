@@ -92,11 +92,9 @@ def source_id(telemetry: Telemetry, name: str) -> str:
 def claude_code_drafts(telemetry: Telemetry, name: str, base: Metadata) -> list[Draft]:
     """The events of one record. ``base`` has the fields that all OTLP records share; it is filled in further."""
     attributes = telemetry.attributes
-    if telemetry.body == PREFIX + name:
-        telemetry.body = None
-    if telemetry.name in (name, PREFIX + name):
-        telemetry.name = ""
-        attributes.setdefault("event.name", name)
+    if attributes.setdefault("event.name", name) in (name, PREFIX + name):
+        telemetry.body = None if telemetry.body == PREFIX + name else telemetry.body
+        telemetry.name = "" if telemetry.name in (name, PREFIX + name) else telemetry.name
     base["format"] = NAME
     identify(attributes, base)
     exchange = text(attributes.get("request_body_id")) or base.get("request_id_provider") or base.get("prompt_id")
@@ -106,7 +104,7 @@ def claude_code_drafts(telemetry: Telemetry, name: str, base: Metadata) -> list[
         base["session_id"] = telemetry.trace_id
     base["occurred_at"] = telemetry.started // 1000
     base["time_role"] = "log"
-    drafts = _READERS.get(name, _session)(attributes, base)
+    drafts = READERS.get(name, _session)(attributes, base)
     drafts[0].metadata.setdefault("operation", name)
     return drafts
 
@@ -296,7 +294,7 @@ def _session(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
     return [Draft("session", base)]
 
 
-_READERS: dict[str, Read] = {
+READERS: dict[str, Read] = {
     "user_prompt": _user_prompt,
     "assistant_response": _assistant_response,
     "tool_decision": _tool_decision,

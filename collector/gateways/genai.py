@@ -47,7 +47,7 @@ _ROLES: dict[str, Role] = {
 
 _ROLE_KEYS = ("operation", "openinference.span.kind", "traceloop.span.kind", "langfuse.observation.type")
 _MCP_ROLES: dict[str, Role] = {"tools/call": "tool", "resources/read": "context", "prompts/get": "context"}
-_SIGNS_OF_INFERENCE = (
+SIGNS_OF_INFERENCE = (
     *("gen_ai.prompt", "gen_ai.completion", "gen_ai.prompt_json", "gen_ai.completion_json", "llm.request.type"),
     *("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.prompt.0.content", "gen_ai.completion.0.content"),
 )
@@ -79,7 +79,7 @@ def role_of(telemetry: Telemetry, base: Metadata) -> Role:
     method = attributes.get("mcp.method.name")
     if method is not None:
         return _MCP_ROLES.get(str(method), "session")
-    if any(key in attributes for key in _SIGNS_OF_INFERENCE) or base.get("model_requested") or base.get("model_served"):
+    if any(key in attributes for key in SIGNS_OF_INFERENCE) or base.get("model_requested") or base.get("model_served"):
         return "inference"
     return "tool" if base.get("tool_name") else "session"
 

@@ -214,9 +214,7 @@ def _is_kept(at: str, value: Any, kept: set[str]) -> bool:
     if name == "code":
         word = ("unset", "ok", "error")[value] if isinstance(value, int) else str(value).removeprefix("STATUS_CODE_")
         return word.lower() in kept
-    if name == "stringValue" and isinstance(value, str):
-        return _text_is_kept(value, kept)
-    return False
+    return isinstance(value, str) and _text_is_kept(value, kept)
 
 
 def _text_is_kept(value: str, kept: set[str]) -> bool:
