@@ -59,12 +59,6 @@ def split_json(body: bytes) -> list[JsonUnit]:
     return _Scan(text, len(text) == len(body), body).units()
 
 
-def split_lines(body: bytes) -> list[bytes]:
-    """The lines of an NDJSON body that are not blank, without line ends, unparsed."""
-    lines = body.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    return [bare for line in lines if (bare := line.strip(b" \t\r"))]
-
-
 def parse_json(source: bytes) -> JsonUnit:
     """Parse bytes that are to be one value, an array among them; ``source`` comes back as given."""
     try:

@@ -201,10 +201,11 @@ def _first(*places: tuple[Fields, str]) -> int | None:
 def take_outcome(fields: Fields, response: Metadata) -> None:
     """How it ended, and what went wrong."""
     error = fields.part("error_information")
-    status = fields.take_text("status")
+    stated = fields.peek("status")
+    status = fields.take("status") if isinstance(stated, str) and stated in _OUTCOMES else ""
     guardrail = fields.part("status_fields").take_text("guardrail_status")
     fields.part("status_fields").drop_same("llm_api_status", status)
-    response["guardrail_verdict"] = guardrail if guardrail != "not_run" else ""
+    response["guardrail_verdict"] = guardrail
     response["outcome"] = _outcome(status, guardrail)
     response["error_type"] = error.take_text("error_class")
     response["error_code"] = error.take_text("error_code")
@@ -228,4 +229,7 @@ def take_outcome(fields: Fields, response: Metadata) -> None:
 def _outcome(status: str, guardrail: str) -> str:
     if guardrail == "guardrail_intervened" and status != "success":
         return "blocked"
-    return "ok" if status == "success" else "error"
+    return _OUTCOMES.get(status, "")
+
+
+_OUTCOMES = {"success": "ok", "failure": "error"}
