@@ -28,6 +28,7 @@ from signer.genesis import Genesis, format_genesis, genesis_entry, parse_genesis
 from signer.ledger import GENESIS as GENESIS_PATH
 from signer.ledger import Ledger
 from signer.log import LogWriter, publish, publish_objects, signed_lock, stage
+from signer.merkle import leaf
 from signer.note import SigningKey, VerifierKey, format_vkey
 from signer.origin import ANCHOR_SHARD, Origin, term_at
 from signer.staging import Staged, decode_staging, staged_size, staging_key, staging_prefix
@@ -245,6 +246,11 @@ def _edge(ledger: Ledger, lock: Lock) -> Head:
         raise LedgerContradiction(
             f"H5 {lock.origin}: the tiles at size {lock.size} give root {root.hex()}, expected {lock.root.hex()}: "
             "tiles were changed; restore the object store"
+        )
+    if tuple(leaf(entry) for entry in head.entries) != head.edge[0]:
+        raise LedgerContradiction(
+            f"H5 {lock.origin}: the last bundle at size {lock.size} does not hold the entries of its tile: it was "
+            "changed; restore the object store"
         )
     return head
 

@@ -19,7 +19,7 @@ from signer.trust import Trust
 from signer.verify import LogVerification, lock_head, read_genesis
 from signer.verify_anchors import FRESHNESS_MS, Anchors, verify_anchors, verify_freshness, verify_origins
 from signer.verify_parts import Erasures, Fetch, NoErasures
-from signer.verify_records import DELAY_MS, Comparison, log_report, verify_records
+from signer.verify_records import DELAY_MS, SIGNING_MS, Comparison, log_report, verify_records
 from signer.verify_tree import KnownHead, read_checkpoint
 from stores.control import Control, Lock
 from stores.keys import Keys
@@ -36,7 +36,8 @@ class Scope:
     Attributes:
         shards: only these; empty for all.
         control: compares the signer's lock rows (step 12); leave it out to trust nothing of the operator.
-        source, keys, fetch, erasures, delay_ms: see :class:`signer.verify_records.Comparison`; no source, no records.
+        source, keys, fetch, erasures, delay_ms, signing_ms: see :class:`signer.verify_records.Comparison`; without a
+            source, only the ledger itself is verified.
         freshness_ms: how old the newest checkpoint set may be.
         clock: for all bounds.
     """
@@ -48,15 +49,14 @@ class Scope:
     fetch: Fetch | None = None
     erasures: Erasures = field(default_factory=NoErasures)
     delay_ms: int = DELAY_MS
+    signing_ms: int = SIGNING_MS
     freshness_ms: int = FRESHNESS_MS
     clock: Clock = SYSTEM_CLOCK
 
     def comparison(self) -> Comparison | None:
         if self.source is None:
             return None
-        return Comparison(
-            self.source, self.keys, self.fetch, self.erasures, self.delay_ms, self.freshness_ms, self.clock
-        )
+        return Comparison(self.source, self.keys, self.fetch, self.erasures, self.delay_ms, self.signing_ms, self.clock)
 
 
 def verify_ledger(
