@@ -157,7 +157,7 @@ class _Scan:
 
     def _array(self, start: int) -> int:
         text, size = self._text, len(self._text)
-        at, first = _skip(text, start + 1), True
+        at, first, mark = _skip(text, start + 1), True, len(self._found)
         while at < size and text[at] != "]":
             if not first:
                 if text[at] != ",":
@@ -173,7 +173,7 @@ class _Scan:
             self._take(at, end, value)
             at = _skip(text, end)
         if at >= size:
-            self._fail(start, start + 1, "got the start of an array that does not end")
+            self._found.insert(mark, JsonUnit(b"[", None, "got the start of an array that does not end"))
             return size
         return at + 1
 
