@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says nothing about whether it is right, and everything about what else the machine does.
+settings.register_profile("affidavit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("affidavit")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
