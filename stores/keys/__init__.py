@@ -28,8 +28,8 @@ class Keys(Protocol):
     **Durability.** A key returned by :meth:`for_scopes` is durable before it is returned: no ciphertext may exist whose
     key does not. **Concurrency.** Two processes that ask for the same scope at once get the same key. Methods block.
     **Memory.** At most a bounded number of unwrapped keys is cached. **Destruction** is not here: it belongs to the
-    purge (DESIGN decision 8), which also counts ``epochs`` of the control database up, so that every process forgets what
-    it has cached within :data:`stores.keys.database.EPOCH_SECONDS`.
+    purge (DESIGN decision 8), which also counts ``epochs`` of the control database up, so that every process forgets
+    what it has cached within :data:`stores.keys.database.EPOCH_SECONDS`.
     """
 
     def for_scopes(self, scopes: Sequence[KeyScope]) -> list[SubjectKey]:
