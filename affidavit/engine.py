@@ -30,7 +30,7 @@ def query_client(layout: Layout, url: str | None = None, *, token: SecretStr | N
         ConfigurationError: there is no data directory, or no token.
         Unavailable: the engine is starting.
     """
-    bearer = _token(layout, token or client_token())
+    bearer = reader_token(layout, token)
     if url is not None:
         yield QueryClient(over_http(url, bearer))
         return
@@ -80,7 +80,9 @@ class _Whole(AbstractContextManager[httpx.Response]):
         return None
 
 
-def _token(layout: Layout, given: SecretStr | None) -> str:
+def reader_token(layout: Layout, given: SecretStr | None = None) -> str:
+    """The bearer token for reading: as given, else ``AFFIDAVIT_TOKEN``, else the directory's own."""
+    given = given or client_token()
     if given is not None:
         return given.get_secret_value().strip()
     try:

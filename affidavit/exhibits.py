@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import urlsplit
 
+from affidavit.engine import reader_token
 from affidavit.layout import Layout
-from affidavit.lock import hold, running
+from affidavit.lock import Running, hold, running
 from affidavit.roles import CLICKHOUSE
 from affidavit.settings import load
 from affidavit.wiring import Wiring
@@ -22,6 +24,9 @@ from signer.verify_ledger import Scope
 from signer.verify_records import DELAY_MS
 from sinks.bus_evidence import BusEvidence
 from stores.objects.local import LocalObjects
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 SourceName = Literal["archive", "clickhouse", "bus"]
 
@@ -101,13 +106,36 @@ class Exhibits:
 
         other = running(self.layout, CLICKHOUSE)
         if other is not None:
-            if not other.url:
-                raise Unavailable(f"process {other.pid} (affidavit {other.command}) is still starting: try again")
-            raise Unavailable("not wired")
-        if not self.layout.clickhouse.is_dir():
-            raise EvidenceIncomplete(f"there is no ClickHouse in {self.layout.root}")
-        self._stack.enter_context(hold(self.layout, [CLICKHOUSE], "verify"))
-        return ClickHouseEvidence(wiring.engine)
+            client = self._remote_client(other)
+        else:
+            if not self.layout.clickhouse.is_dir():
+                raise EvidenceIncomplete(f"there is no ClickHouse in {self.layout.root}")
+            self._stack.enter_context(hold(self.layout, [CLICKHOUSE], "verify"))
+            client = wiring.engine.client()
+        self._stack.callback(client.close)
+        return ClickHouseEvidence(client)
+
+    def _remote_client(self, other: Running) -> Client:
+        """A client of the running process, over its read-only interface."""
+        from clickhouse_connect.driver import create_client
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        from sinks.clickhouse.engine import DATABASE
+
+        if not other.url:
+            raise Unavailable(f"process {other.pid} (affidavit {other.command}) is still starting: try again")
+        address = urlsplit(other.url)
+        try:
+            return create_client(
+                host=address.hostname,
+                port=address.port,
+                username="affidavit",
+                password=reader_token(self.layout),
+                database=DATABASE,
+                autogenerate_session_id=False,
+            )
+        except ClickHouseError as error:
+            raise Unavailable(f"{other.url}: {str(error).partition(chr(10))[0]}") from None
 
 
 @contextmanager

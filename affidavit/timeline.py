@@ -177,7 +177,7 @@ def _turns(exchanges: Sequence[list[Node]]) -> list[Node]:
             turns.append(head)
         else:
             head.cause = head.row.parent_event_id or (cause or turn).row.event_id
-            turn.children.append(head)
+            _insert(turn.children, head)
         for node in group:
             turn_of_event[node.row.event_id] = turn
             if node.row.prompt_id:
@@ -187,6 +187,14 @@ def _turns(exchanges: Sequence[list[Node]]) -> list[Node]:
             if node.row.kind == "tool_call" and node.row.call_id:
                 caller.setdefault(node.row.call_id, node)
     return turns
+
+
+def _insert(siblings: list[Node], head: Node) -> None:
+    """Put an exchange where its time says, but never between events of one exchange that cause put out of order."""
+    at = len(siblings)
+    while at and _moment(siblings[at - 1]) > _moment(head):
+        at -= 1
+    siblings.insert(at, head)
 
 
 def _hang(group: Sequence[Node]) -> Node:
@@ -212,11 +220,16 @@ def _answer_calls(nodes: Sequence[Node], turns: list[Node]) -> None:
     """Move results, decisions and executions under the call they belong to, whichever exchange brought them."""
     parents = {id(child): node for node in nodes for child in node.children}
     calls: dict[str, Node] = {}
+    seen: set[tuple[str, str]] = set()
     for node in sorted(nodes, key=lambda node: (RANK.get(node.row.kind, 7), _moment(node))):
         if not node.row.call_id:
             continue
         call = calls.get(node.row.call_id)
-        if node.row.kind == "tool_call" and call is None:
+        kind = node.row.kind
+        if (kind, node.row.call_id) in seen and kind in ("tool_call", "tool_result"):
+            node.notes.append("the same again, by another report")
+        seen.add((kind, node.row.call_id))
+        if kind == "tool_call" and call is None:
             calls[node.row.call_id] = node
         elif call is not None and not _under(call, node):
             _move(node, call, parents, turns)
@@ -240,6 +253,8 @@ def _move(node: Node, call: Node, parents: dict[int, Node], turns: list[Node]) -
             parents.pop(id(orphan), None)
     node.cause = call.row.event_id
     call.children.append(node)
+    if not node.row.what:
+        node.row = replace(node.row, what=call.row.what)
     parents[id(node)] = call
 
 

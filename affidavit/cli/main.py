@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from affidavit import __version__
-from affidavit.cli import exits, query, serve, setup, status, token, verify
+from affidavit.cli import exits, query, serve, setup, status, timeline, token, verify
 from affidavit.cli.output import say
 from schemas.errors import AffidavitError
 
@@ -27,6 +27,7 @@ app.command("up")(serve.up)
 app.command("run")(serve.run)
 app.command("status")(status.status)
 app.command("query")(query.query)
+app.command("timeline")(timeline.timeline)
 app.add_typer(verify.verify, name="verify")
 app.add_typer(token.tokens, name="token")
 app.add_typer(setup.keys, name="keys")
