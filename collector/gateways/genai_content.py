@@ -12,7 +12,7 @@ from typing import Any
 from collector.gateways.flattened import take_flattened
 from collector.gateways.gaps import Gap
 from collector.gateways.genai_messages import messages_of, parsed
-from collector.gateways.otlp_telemetry import SpanEvent
+from collector.gateways.otlp_telemetry import SpanEvent, add_attribute
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Inference:
         if value in (None, [], {}):
             return
         if content.setdefault(name, value) != value:
-            content[origin] = value
+            add_attribute(content, origin, value)
         self.spelling = self.spelling or spelling
 
 

@@ -32,9 +32,12 @@ def take_content(attributes: dict[str, Any], inference: Inference) -> None:
 
 
 def take_usage(attributes: dict[str, Any], metadata: Metadata) -> None:
-    """Tokens, cost and first token; what a key of ``usage_details`` counts is the integration's own choice."""
+    """Tokens, cost and first token; what a key of ``usage_details`` counts is the integration's own choice.
+
+    Standard attributes beside them go first; Langfuse's then stay as extras.
+    """
     usage = parsed(attributes.get(_OBSERVATION + "usage_details"))
-    if isinstance(usage, dict):
+    if isinstance(usage, dict) and "usage_raw" not in metadata:
         del attributes[_OBSERVATION + "usage_details"]
         metadata["usage_raw"] = encode_content(usage).decode()
         metadata["usage_semantics"] = "unknown"
@@ -42,7 +45,7 @@ def take_usage(attributes: dict[str, Any], metadata: Metadata) -> None:
         metadata.setdefault("output_tokens", count(usage.get("output", usage.get("completion_tokens"))))
         metadata.setdefault("total_tokens", count(usage.get("total", usage.get("total_tokens"))))
     costs = parsed(attributes.get(_OBSERVATION + "cost_details"))
-    if isinstance(costs, dict):
+    if isinstance(costs, dict) and "cost_raw" not in metadata:
         del attributes[_OBSERVATION + "cost_details"]
         metadata["cost_raw"] = encode_content(costs).decode()
         total = costs.get("total")
