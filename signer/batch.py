@@ -22,11 +22,12 @@ from schemas.entry import (
     valid_commitments,
 )
 from schemas.errors import LedgerContradiction
-from signer.merkle import root_of
+from signer import merkle
 from signer.tiles import ENTRIES, FULL_WIDTH, Tile, encode_bundle, format_tile_path, root_of_edge
 from stores.bus import Message
 
 _sha256 = hashlib.sha256
+_LAST_BYTES = [bytes((last,)) for last in range(256)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def _are_commitments(size: int, types: bytes) -> bool:
 
 def extend(head: Head, entries: Sequence[bytes]) -> Batch:
     """Append entries: hash them, cut full and partial tiles and bundles, follow the chain."""
-    leaves = [_sha256(b"\x00" + entry).digest() for entry in entries]
+    leaves = merkle.leaves(entries)
     chain = chain_values(head.size, head.chain, leaves)[-1] if leaves else head.chain
     objects = [*_bundles(head, entries)]
     edge: list[tuple[bytes, ...]] = []
@@ -129,12 +130,20 @@ def extend(head: Head, entries: Sequence[bytes]) -> Batch:
 
 def chain_values(first_index: int, before: bytes, leaves: Sequence[bytes]) -> list[bytes]:
     """The chain after each of ``leaves``, of which the first has index ``first_index``: see
-    :func:`schemas.entry.chain_next`, here without a call per leaf."""
+    :func:`schemas.entry.chain_next`, here without a call per leaf. Within 256 leaves only the last byte of the index
+    changes, so the bytes before it are hashed once."""
     chains: list[bytes] = []
-    append, sha256, domain, value = chains.append, _sha256, CHAIN_DOMAIN, before
-    for index, leaf in enumerate(leaves, first_index):
-        value = sha256(domain + index.to_bytes(8, "big") + value + leaf).digest()
-        append(value)
+    append, value = chains.append, before
+    at = 0
+    while at < len(leaves):
+        high, low = divmod(first_index + at, 256)
+        copy = _sha256(CHAIN_DOMAIN + high.to_bytes(7, "big")).copy
+        for byte, leaf in zip(_LAST_BYTES[low:], leaves[at : at + 256 - low], strict=False):
+            state = copy()
+            state.update(byte + value + leaf)
+            value = state.digest()
+            append(value)
+        at += 256 - low
     return chains
 
 
@@ -149,7 +158,7 @@ def _tiles(
     full = len(hashes) - len(hashes) % FULL_WIDTH
     for at in range(0, full, FULL_WIDTH):
         tile = hashes[at : at + FULL_WIDTH]
-        above.append(root_of(tile))
+        above.append(merkle.root_of(tile))
         objects.append((format_tile_path(Tile(level, first + at // FULL_WIDTH)), b"".join(tile)))
     rest = tuple(hashes[full:])
     if rest and grew:

@@ -24,11 +24,25 @@ Range = tuple[int, int]
 """Leaves ``[start, end)``."""
 
 _sha256 = hashlib.sha256
+_LEAF_STATE = _sha256(LEAF_PREFIX)
+_NODE_STATE = _sha256(NODE_PREFIX)
+"""Hash states to copy: copying one is faster than making one, and saves joining the prefix to each input."""
 
 
 def leaf(data: bytes) -> bytes:
     """Hash of a leaf that holds ``data``."""
     return _sha256(LEAF_PREFIX + data).digest()
+
+
+def leaves(entries: Sequence[bytes]) -> list[bytes]:
+    """:func:`leaf` of each entry."""
+    hashes: list[bytes] = []
+    append, copy = hashes.append, _LEAF_STATE.copy
+    for entry in entries:
+        state = copy()
+        state.update(entry)
+        append(state.digest())
+    return hashes
 
 
 def node(left: bytes, right: bytes) -> bytes:
@@ -44,12 +58,18 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     if not hashes:
         return EMPTY_ROOT
     level = list(hashes)
-    sha256 = _sha256
+    copy = _NODE_STATE.copy
     while len(level) > 1:
-        odd = level[-1:] if len(level) & 1 else []
+        above: list[bytes] = []
+        append = above.append
         pairs = iter(level)
-        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)]
-        level += odd
+        for left, right in zip(pairs, pairs, strict=False):
+            state = copy()
+            state.update(left + right)
+            append(state.digest())
+        if len(level) & 1:
+            append(level[-1])
+        level = above
     return level[0]
 
 

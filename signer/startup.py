@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from schemas.entry import GENESIS, NO_OFFSET, Entry, decode_entry
 from schemas.errors import EvidenceIncomplete, LedgerContradiction, MalformedInput, VerificationError
 from schemas.ids import Shard
+from signer import merkle
 from signer.batch import EMPTY, Head, extend
 from signer.checkpoint import open_checkpoint
 from signer.checkpoint_set import decode_set
@@ -28,7 +29,6 @@ from signer.genesis import Genesis, format_genesis, genesis_entry, parse_genesis
 from signer.ledger import GENESIS as GENESIS_PATH
 from signer.ledger import Ledger
 from signer.log import LogWriter, publish, publish_objects, signed_lock, stage
-from signer.merkle import leaf
 from signer.note import SigningKey, VerifierKey, format_vkey
 from signer.origin import ANCHOR_SHARD, Origin, term_at
 from signer.staging import Staged, decode_staging, staged_size, staging_key, staging_prefix
@@ -247,7 +247,7 @@ def _edge(ledger: Ledger, lock: Lock) -> Head:
             f"H5 {lock.origin}: the tiles at size {lock.size} give root {root.hex()}, expected {lock.root.hex()}: "
             "tiles were changed; restore the object store"
         )
-    if tuple(leaf(entry) for entry in head.entries) != head.edge[0]:
+    if tuple(merkle.leaves(head.entries)) != head.edge[0]:
         raise LedgerContradiction(
             f"H5 {lock.origin}: the last bundle at size {lock.size} does not hold the entries of its tile: it was "
             "changed; restore the object store"

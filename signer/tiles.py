@@ -143,6 +143,10 @@ def decode_bundle(data: bytes, width: int) -> list[bytes]:
     Raises:
         MalformedInput: the bundle does not hold exactly ``width`` entries.
     """
+    size = (data[0] << 8 | data[1]) if len(data) > 1 else 0
+    step = size + 2
+    if len(data) == width * step and data[::step] == data[:1] * width and data[1::step] == data[1:2] * width:
+        return [data[at : at + size] for at in range(2, len(data), step)]  # all of one size: no need to walk
     entries: list[bytes] = []
     at, end = 0, len(data)
     while at < end - 1:

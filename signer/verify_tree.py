@@ -7,16 +7,15 @@ ended without an error.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from schemas.entry import ZERO
 from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
+from signer import merkle
 from signer.batch import chain_values
 from signer.checkpoint import Checkpoint, open_checkpoint
 from signer.ledger import CHECKPOINT, GENESIS, Ledger
-from signer.merkle import root_of
 from signer.report import OnProgress, Progress
 from signer.tiles import (
     ENTRIES,
@@ -30,8 +29,6 @@ from signer.tiles import (
     width_at,
 )
 from signer.trust import Trust
-
-_sha256 = hashlib.sha256
 
 PROGRESS_BLOCKS = 64
 """Progress is told every so many blocks: some 16,000 entries, some 30 ms."""
@@ -122,8 +119,7 @@ class TreeWalk:
         except MalformedInput as error:
             path = format_tile_path(Tile(ENTRIES, number, width))
             raise VerificationError(f"{self._origin}: {path}: {error}", step="3") from None
-        sha256 = _sha256
-        leaves = [sha256(b"\x00" + entry).digest() for entry in entries]
+        leaves = merkle.leaves(entries)
         self._compare(Tile(0, number, width), b"".join(leaves), "6")
         return Block(first, entries, leaves, chain_values(first, self.chain, leaves))
 
@@ -151,7 +147,7 @@ class TreeWalk:
         edge[0] = leaves
         level = 0
         while len(edge[level]) == FULL_WIDTH:
-            above = root_of(edge[level])
+            above = merkle.root_of(edge[level])
             if level:
                 self._compare(self._last_tile(level, FULL_WIDTH), b"".join(edge[level]), "7")
             edge[level] = []
