@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from schemas.evidence import Status
-from signer.report import Finding, LogReport, Report
+from signer.report import INCOMPLETE, Finding, LogReport, Report
 from signer.verify_event import EventReport
 
 HEADLINES = {
@@ -32,6 +33,15 @@ CANNOT_UNPINNED = (
     "who signed: the verifier key came from the same directory; give one that you got another way with --trust"
 )
 CANNOT_LEDGER_ONLY = "that the records themselves are unchanged: that is affidavit verify records"
+
+
+def never_hollow(report: Report) -> Report:
+    """The report, with a finding when nothing was compared although a destination was named: a destination that holds
+    nothing of a log proves nothing, however young the log is."""
+    if not report.source or report.exit_code or any(report.statuses.values()):
+        return report
+    message = f"got no part to compare in {report.source}: it holds none of the {report.records:,} signed records yet"
+    return replace(report, findings=(*report.findings, Finding("R1", message, INCOMPLETE)))
 
 
 def verdict(report: Report, *, pinned: bool) -> list[str]:

@@ -33,9 +33,9 @@ def timeline(
     """Show a session: prompt, context, guardrail, response, tool call, tool result, across all its exchanges.
 
     Each line has the address of its record and its status: OK, UNSIGNED (no checkpoint covers it yet), SEALED, ERASED,
-    or a failure: MISSING, MISMATCH. Repeats of an event are one line with their number; gaps (a call without a result, an
-    unanswered prompt, numbers that a sender counted and that never came) are listed at the end. Exits 1 when a record
-    does not verify, 2 when there is no such session.
+    or a failure: MISSING, MISMATCH. Repeats of an event are one line with their number; gaps (a call without a result,
+    an unanswered prompt, numbers that a sender counted and that never came) are listed at the end. Exits 1 when a
+    record does not verify, 2 when there is no such session.
 
     Example:
 
@@ -52,7 +52,7 @@ def timeline(
     with query_client(layout, url) as client:
         rows = read_rows(client, session, content=content, tenant=tenant)
     if not rows:
-        output.say(f"nothing is recorded of {session!r}; affidavit query 'SELECT * FROM sessions' lists what there is")
+        output.say(f"nothing is recorded of {session!r}: the view sessions lists what there is, see affidavit query")
         return exits.INCOMPLETE
     if verify:
         rows = _verified(layout, rows, pinned)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from affidavit.cli import options, output
+from affidavit.cli import exits, options, output
 
 if TYPE_CHECKING:
     from affidavit.exhibits import Exhibits
     from affidavit.layout import Layout
+    from schemas.ids import Shard
     from signer.report import OnProgress, Report
     from signer.verify_ledger import Scope
 
@@ -108,6 +109,7 @@ def _layout(data: Path | None) -> Layout:
 
 
 def _verify(exhibits: Exhibits, scope: Scope, as_of: str | None, shards: list[str]) -> Report:
+    from affidavit.verdict import never_hollow
     from schemas.ids import parse_shard
     from signer.verify_ledger import verify_ledger
 
@@ -116,7 +118,7 @@ def _verify(exhibits: Exhibits, scope: Scope, as_of: str | None, shards: list[st
         moment = _parse_time(as_of)
         scope = dataclasses.replace(scope, clock=dataclasses.replace(scope.clock, now=lambda: moment))
     with _progress() as progress:
-        return verify_ledger(exhibits.objects, exhibits.trust, scope, progress)
+        return never_hollow(verify_ledger(exhibits.objects, exhibits.trust, scope, progress))
 
 
 def _print(report: Report, pinned: Path | None, *, as_json: bool) -> int:
@@ -151,3 +153,110 @@ def _progress() -> Iterator[OnProgress]:
             report(progress.done, progress.total, progress.origin)
 
         yield told
+
+
+@verify.command("event")
+def event(
+    which: Annotated[str, typer.Argument(metavar="EVENT", help="An event id, or an address such as events/0@17.")],
+    source: Annotated[Source, typer.Option("--source", help="Whose copy to compare.")] = Source.clickhouse,
+    data: options.Data = None,
+    pinned: Pinned = None,
+    as_json: options.Json = False,
+) -> int:
+    """Prove one event: its entry, its place in the signed tree, and each of its parts, in O(log n).
+
+    An event that its gateway sent several times has several records; all are proven.
+
+    Example:
+
+    \b
+      affidavit verify event events/0@17
+      affidavit verify event 7b1c2d3e-4f50-5a61-8b72-9c83ad94be05 --source archive
+    """
+    from affidavit.exhibits import Exhibits
+    from affidavit.verdict import event_verdict
+    from schemas.errors import EvidenceIncomplete
+    from signer.ledger import Ledger
+    from signer.report import worst
+    from signer.verify_event import verify_event
+
+    layout = _layout(data)
+    places = _places(layout, which)
+    if not places:
+        raise EvidenceIncomplete(f"ClickHouse has no record of event {which}: give its address, e.g. events/0@17")
+    with Exhibits(layout, pinned) as exhibits:
+        comparison = exhibits.scope(source.value).comparison()
+        ledger = Ledger(exhibits.objects)
+        reports = [verify_event(ledger, exhibits.trust, shard, offset, comparison) for shard, offset in places]
+    code = worst([report.exit_code for report in reports])
+    if as_json:
+        records = [report.as_dict() for report in reports]
+        fields = {"trust": str(pinned or ""), "exit_code": code, "records": records}
+        output.emit_json("affidavit.verify-event/1", fields)
+        return code
+    for report in reports:
+        for line in event_verdict(report, source=source.value, pinned=pinned is not None):
+            output.emit(line)
+    return code
+
+
+@verify.command("sql")
+def sql(
+    show: Annotated[bool, typer.Option("--print", help="Print the statements, for an analyst; run nothing.")] = False,
+    url: Annotated[str | None, typer.Option("--url", help="Interface to ask, instead of the directory's own.")] = None,
+    data: options.Data = None,
+    as_json: options.Json = False,
+) -> int:
+    """Verify ClickHouse in plain SQL, with the views that it ships: leaves, chain, parts, offsets, statuses.
+
+    The last chain value of each log is compared with what the signer has. What SQL cannot see, the log itself and
+    whether the columns say what the signed bytes say, is seen by affidavit verify records --source clickhouse.
+
+    Example:
+
+    \b
+      affidavit verify sql
+      affidavit verify sql --print
+    """
+    from affidavit.engine import query_client
+    from affidavit.settings import load
+    from affidavit.sql_check import FAILURES, SHARDS, check_sql
+    from affidavit.wiring import Wiring
+
+    if show:
+        for statement in (FAILURES, SHARDS):
+            output.emit(statement + ";")
+        return exits.DONE
+    layout = _layout(data)
+    with Wiring(layout, load(layout)) as wiring:
+        shards = set(wiring.shards())
+        origins = [log.origin for log in wiring.control.logs() if log.shard in shards]
+        locks = {origin: lock for origin in origins if (lock := wiring.control.lock(origin)) is not None}
+    with query_client(layout, url) as client:
+        report = check_sql(client, locks)
+    if as_json:
+        output.emit_json("affidavit.verify-sql/1", report.as_dict())
+        return report.exit_code
+    for finding in report.findings:
+        output.emit(f"✗ {finding.check}: {finding.place}: {finding.detail}")
+    for origin, count, size in report.logs:
+        output.emit(f"  {origin}: {count:,} records, {size:,} leaves")
+    output.say(f"{len(report.findings):,} findings in {report.seconds:.2f} s")
+    return report.exit_code
+
+
+def _places(layout: Layout, which: str) -> list[tuple[Shard, int]]:
+    """The records that an event id or an address names."""
+    from affidavit.engine import query_client
+    from affidavit.sql_check import find_event
+    from schemas.errors import MalformedInput
+    from schemas.ids import Shard, parse_event_id, parse_shard
+
+    shard, at, offset = which.partition("@")
+    if at:
+        if not offset.isascii() or not offset.isdigit():
+            raise MalformedInput(f"got address {which!r}, expected one such as events/0@17")
+        return [(parse_shard(shard), int(offset))]
+    event_id = parse_event_id(which)
+    with query_client(layout) as client:
+        return [(Shard(topic, partition), found) for topic, partition, found in find_event(client, event_id)]
