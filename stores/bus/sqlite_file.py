@@ -36,6 +36,13 @@ WAL_PAGES = 4096
 """The write-ahead log is copied into the file after this many pages (32 MB): seldom enough that its fsyncs do not show
 in the latency of an append, often enough that a restart has little to do."""
 
+LOG_BYTES = 2 * WAL_PAGES * PAGE_BYTES
+"""The log begins again from its start only at a moment when nobody reads from it. Where readers leave no such moment it
+grows; beyond this (64 MB) the writer makes one."""
+
+SHORTEN_MS = 200
+"""How long it waits for readers to finish, once; if they do not, it tries again when the log is twice as long."""
+
 
 class BusFile:
     """One connection to the file. Not for two threads at once; any thread may be the one.
@@ -44,7 +51,8 @@ class BusFile:
     """
 
     def __init__(self, path: Path, *, busy_seconds: float) -> None:
-        self._path = path
+        self._path, self._busy_ms = path, round(busy_seconds * 1000)
+        self._log, self._log_limit = path.with_name(path.name + "-wal"), LOG_BYTES
         with _translated(path):
             # isolation_level=None: transactions begin where this module says BEGIN, and nowhere else.
             self._db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
@@ -54,7 +62,7 @@ class BusFile:
                 self._db.execute("PRAGMA synchronous=FULL")  # fsync at every commit
                 self._db.execute("PRAGMA fullfsync=ON")  # where fsync alone stops at the drive's cache (macOS)
                 self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
-                self._db.execute(f"PRAGMA journal_size_limit={2 * WAL_PAGES * PAGE_BYTES}")
+                self._db.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
             except sqlite3.Error:
                 self._db.close()
                 raise
@@ -196,6 +204,20 @@ class BusFile:
         with _translated(self._path):
             value: int = self._db.execute("PRAGMA data_version").fetchone()[0]
         return value
+
+    def shorten_log(self) -> None:
+        """Begin the write-ahead log again when it has grown long, waiting for readers to let go of it; new ones come
+        in meanwhile."""
+        size = self._log.stat().st_size
+        if size <= self._log_limit:
+            return
+        with _translated(self._path):
+            self._db.execute(f"PRAGMA busy_timeout={SHORTEN_MS}")
+            try:
+                busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout={self._busy_ms}")
+        self._log_limit = 2 * size if busy else LOG_BYTES
 
     def close(self) -> None:
         """Close the connection."""

@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -204,6 +205,8 @@ class Writer:
         # If we die here, all is durable and nobody knows: the client sends again, with the same event ids.
         _answer(list(_positions(group, placed)))
         self._advance({shard: first + len(by_shard[shard]) for shard, (first, _) in placed.items()})
+        with suppress(Unavailable, OSError):  # all is answered; a log that stays long is no loss
+            file.shorten_log()
 
     def _look(self, file: BusFile) -> None:
         """Learn what other processes appended, if anybody waits."""

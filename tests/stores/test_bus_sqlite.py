@@ -20,7 +20,7 @@ from bus_messages import message
 
 from schemas.errors import ConfigurationError, EvidenceIncomplete, InvariantError, MalformedInput, Unavailable
 from schemas.ids import Offset, Shard
-from stores.bus import Bounds, Message
+from stores.bus import Bounds, Message, sqlite_file
 from stores.bus.sqlite import SqliteBus
 from stores.bus.sqlite_file import BusFile
 
@@ -229,6 +229,26 @@ async def test_a_swamped_writer_is_unavailable(tmp_path: Path) -> None:
     assert (await bus.bounds(EVENTS0)).end == 3 * (9 - len(refused))
     await bus.append([message(0, value=b"x" * 20_000)])  # larger than the queue, but alone
     await bus.close()
+
+
+async def test_readers_do_not_make_the_log_grow(
+    bus: SqliteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LOG_BYTES", 200_000)
+    log, longest = tmp_path / "bus.db-wal", 0
+    with closing(sqlite3.connect(tmp_path / "bus.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute('SELECT count(*) FROM "events/0"').fetchone()  # a snapshot that keeps the log from starting over
+        for number in range(60):
+            await bus.append([message(number, value=b"x" * 10_000)])
+        longest = log.stat().st_size
+        reader.execute("ROLLBACK")
+    assert longest > 500_000
+    for number in range(200):
+        await bus.append([message(number, value=b"x" * 10_000)])
+        assert log.stat().st_size < 2.5 * longest
+    assert log.stat().st_size < 1_000_000
+    assert (await bus.bounds(EVENTS0)).end == 260
 
 
 FULL = """
