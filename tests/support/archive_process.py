@@ -32,12 +32,18 @@ async def main(folder: Path, first: int, count: int) -> None:
     for start in range(first, first + count, 12):
         await bus.append(sealed(keys, 12, start=start))
         print(*range(start, start + 12), flush=True)
-    while any(item.position < item.end for item in runner.snapshot().shards) or not runner.snapshot().shards:
+    while not _archived(runner):
         await asyncio.sleep(0.01)
     runner.stop()
     await archiving
     await bus.close()
     objects.close()
+
+
+def _archived(runner: Runner) -> bool:
+    """Whether each shard has found its position, and has nothing waiting."""
+    shards = runner.snapshot().shards
+    return bool(shards) and all(item.state == "running" and item.lag == 0 for item in shards)
 
 
 if __name__ == "__main__":
