@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 
 import httpx
-from pydantic import SecretStr
 
 from affidavit.layout import Layout
 from affidavit.lock import hold, running
@@ -19,18 +18,19 @@ from schemas.errors import ConfigurationError, Unavailable
 
 
 @contextmanager
-def query_client(layout: Layout, url: str | None = None, *, token: SecretStr | None = None) -> Iterator[QueryClient]:
+def query_client(layout: Layout, url: str | None = None, *, audited: bool = True) -> Iterator[QueryClient]:
     """A client of whatever engine there is.
 
     Args:
         url: an interface to ask instead of looking for one.
-        token: instead of ``AFFIDAVIT_TOKEN`` and the directory's own.
+        audited: whether reads of content go on the log when the engine is opened here; a verifier of a stopped
+            directory, or of a copy, must not change it.
 
     Raises:
         ConfigurationError: there is no data directory, or no token.
         Unavailable: the engine is starting.
     """
-    bearer = reader_token(layout, token)
+    bearer = reader_token(layout)
     if url is not None:
         yield QueryClient(over_http(url, bearer))
         return
@@ -40,19 +40,19 @@ def query_client(layout: Layout, url: str | None = None, *, token: SecretStr | N
             raise Unavailable(f"process {other.pid} (affidavit {other.command}) is still starting: try again")
         yield QueryClient(over_http(other.url, bearer))
         return
-    with _in_process(layout, bearer) as post:
+    with _in_process(layout, bearer, audited) as post:
         yield QueryClient(post)
 
 
 @contextmanager
-def _in_process(layout: Layout, bearer: str) -> Iterator[Transport]:
+def _in_process(layout: Layout, bearer: str, audited: bool) -> Iterator[Transport]:
     """The same interface, in this process and without a socket; nobody else may open the engine meanwhile."""
     from affidavit.wiring import Wiring
 
     if not layout.clickhouse.is_dir():
         raise ConfigurationError(f"there is no {layout.clickhouse} yet: run affidavit up --data {layout.root}")
     with hold(layout, [CLICKHOUSE], "query"), Wiring(layout, load(layout)) as wiring:
-        transport = httpx.ASGITransport(wiring.interface())
+        transport = httpx.ASGITransport(wiring.interface(audited=audited))
         with asyncio.Runner() as runner:
             client = httpx.AsyncClient(
                 transport=transport, base_url="http://engine", headers={"Authorization": f"Bearer {bearer}"}
@@ -80,9 +80,9 @@ class _Whole(AbstractContextManager[httpx.Response]):
         return None
 
 
-def reader_token(layout: Layout, given: SecretStr | None = None) -> str:
-    """The bearer token for reading: as given, else ``AFFIDAVIT_TOKEN``, else the directory's own."""
-    given = given or client_token()
+def reader_token(layout: Layout) -> str:
+    """The bearer token for reading: ``AFFIDAVIT_TOKEN``, else the directory's own."""
+    given = client_token()
     if given is not None:
         return given.get_secret_value().strip()
     try:

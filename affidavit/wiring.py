@@ -162,8 +162,12 @@ class Wiring:
         linger = self.settings.clickhouse.linger_seconds if linger is None else linger
         return ClickHouseSink(self.engine, self.keys, self.logs, fetch=self.objects.get, linger=linger)
 
-    def interface(self) -> Starlette:
-        """The read-only HTTP interface of the embedded engine. The tables must exist."""
+    def interface(self, *, audited: bool = True) -> Starlette:
+        """The read-only HTTP interface of the embedded engine. The tables must exist.
+
+        Args:
+            audited: whether reads of content go on the log.
+        """
         from affidavit.acts import recorded_access
         from collector.auth import Tokens
         from sinks.clickhouse.interface import Access, create_interface
@@ -174,7 +178,7 @@ class Wiring:
             return await tokens.admit(f"Bearer {secret}")
 
         async def record(access: Access) -> None:
-            if (act := recorded_access(access)) is not None:
+            if audited and (act := recorded_access(access)) is not None:
                 await audit.record(act)
 
         return create_interface(self.engine, authenticate, record)

@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from affidavit import __version__
-from affidavit.cli import exits, query, serve, setup, status, timeline, token, verify
+from affidavit.cli import doctor, exits, query, serve, setup, status, timeline, token, verify
 from affidavit.cli.output import say
 from schemas.errors import AffidavitError
 
@@ -26,6 +26,7 @@ app.command("init")(setup.init)
 app.command("up")(serve.up)
 app.command("run")(serve.run)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("query")(query.query)
 app.command("timeline")(timeline.timeline)
 app.add_typer(verify.verify, name="verify")
