@@ -59,7 +59,7 @@ class ControlDatabase:
         Raises:
             ConfigurationError: a newer version of the product has migrated the database.
         """
-        if self._version() == HEAD:
+        if self.version() == HEAD:
             return []
         from alembic import command
         from alembic.config import Config
@@ -83,7 +83,8 @@ class ControlDatabase:
                 ) from error
         return applied
 
-    def _version(self) -> str | None:
+    def version(self) -> str | None:
+        """The newest migration applied; ``None`` before the first."""
         with self.reading() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
