@@ -15,11 +15,11 @@ ends the walk, and is a finding too.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from schemas.entry import INVALID
+from schemas.entry import COMMITMENT_BYTES, INVALID
 from schemas.errors import VerificationError
 from schemas.evidence import Evidence, EvidenceSource, Status
 from schemas.ids import Offset
@@ -29,7 +29,17 @@ from signer.ledger import Ledger
 from signer.report import INCOMPLETE, Findings, LogReport
 from signer.trust import Trust
 from signer.verify import LogVerification, VerifiedLog
-from signer.verify_parts import FAILURES, Erasures, Fetch, Held, NoErasures, PartFinding, PartVerifier, part_name
+from signer.verify_parts import (
+    FAILURES,
+    Erasures,
+    Fetch,
+    Held,
+    NoErasures,
+    PartFinding,
+    PartVerifier,
+    intact,
+    part_name,
+)
 from signer.verify_tree import Block
 from stores.keys import Keys
 
@@ -108,6 +118,7 @@ class _RecordWalk:
         self._verifier = PartVerifier(comparison.keys, comparison.fetch, comparison.erasures)
         self._findings = Findings(self._origin)
         self._statuses: dict[Status, int] = {}
+        self._intact = 0
         self._undelivered = 0
         self._first_undelivered_ms = 0
         self._unsigned = 0
@@ -122,6 +133,8 @@ class _RecordWalk:
             self._check_tails(held_end, began_ms)
         except VerificationError as error:
             self._findings.add_error(error)
+        if self._intact:
+            self._statuses[Status.OK] = self._statuses.get(Status.OK, 0) + self._intact
         return log_report(
             self._origin,
             self._result,
@@ -161,7 +174,7 @@ class _RecordWalk:
                 self._findings.add("R1", "is there more than once", offset=evidence.offset, where=evidence.where)
             else:
                 held[index] = self._verifier.decode(evidence, block.entries[index][1] != INVALID)
-        secrets = self._verifier.secrets(held.values())
+        keys = self._verifier.part_keys(held.values())
         for at in range(0 if block.first else 1, len(block.entries)):
             entry = block.entries[at]
             commitments = entry[_ENTRY_HEAD.size :]
@@ -170,11 +183,15 @@ class _RecordWalk:
                 self._absent(first + at, block.first + at, entry, held_end)
                 continue
             if entry[1] == INVALID:
-                findings = [self._verifier.invalid(commitments, item.evidence)]
+                findings: Sequence[PartFinding] = [self._verifier.invalid(commitments, item.evidence)]
             else:
-                findings = self._verifier.parts(self._origin, block.first + at, commitments, item, secrets)
-            self._note(findings, item.evidence)
-            self._compare_columns(item.evidence, block, at)
+                findings = self._verifier.parts(self._origin, block.first + at, commitments, item, keys)
+            if findings is intact(commitments[::COMMITMENT_BYTES]):
+                self._intact += len(findings)
+            else:
+                self._note(findings, item.evidence)
+            if item.evidence.leaf or item.evidence.chain:
+                self._compare_columns(item.evidence, block, at)
 
     def _absent(self, offset: int, index: int, entry: bytes, held_end: int) -> None:
         if offset >= held_end:
@@ -187,7 +204,7 @@ class _RecordWalk:
         if missing:
             self._findings.add("R1", f"is signed and is not there ({', '.join(missing)})", offset=offset)
 
-    def _note(self, findings: list[PartFinding], evidence: Evidence) -> None:
+    def _note(self, findings: Sequence[PartFinding], evidence: Evidence) -> None:
         self._count(findings)
         for finding in findings:
             if finding.status in FAILURES:
@@ -200,7 +217,7 @@ class _RecordWalk:
                     where=evidence.where,
                 )
 
-    def _count(self, findings: list[PartFinding]) -> None:
+    def _count(self, findings: Sequence[PartFinding]) -> None:
         for finding in findings:
             self._statuses[finding.status] = self._statuses.get(finding.status, 0) + 1
 
