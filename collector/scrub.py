@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from collector.gateways.gaps import Gap, pointer
@@ -36,6 +37,14 @@ _SHAPE = re.compile(
 )
 
 
+_MARKS = ("bearer", "basic", "sk-", "aff_", "akia", "gh", "eyj")
+"""One of these is in whatever :data:`_SHAPE` finds, case folded as the expression ignores case."""
+
+_SHORTEST = 14
+"""Characters of the shortest thing that :data:`_SHAPE` finds: ``basic``, a space, eight more."""
+
+
+@lru_cache(4096)
 def is_secret_name(name: str) -> bool:
     """Whether a field of this name holds a secret; a dotted path counts by its last step."""
     return name.rsplit(".", 1)[-1].lower().replace("_", "-") in _NAMES
@@ -50,7 +59,7 @@ def scrub_extras(extras: dict[str, str]) -> tuple[dict[str, str], list[Gap]]:
     gaps: list[Gap] = []
     for name, text in extras.items():
         named = is_secret_name(name)
-        if not named and not _NAME_HINT.search(text) and not _SHAPE.search(text):
+        if not named and not _may_hold_secret(text):
             clean[name] = text
             continue
         cut: list[str] = []
@@ -58,6 +67,17 @@ def scrub_extras(extras: dict[str, str]) -> tuple[dict[str, str], list[Gap]]:
         clean[name] = encode_content(value).decode() if cut else text
         gaps += [Gap(place, "redacted", note="secret") for place in cut]
     return clean, gaps
+
+
+def _may_hold_secret(text: str) -> bool:
+    """Whether it is worth to parse the text. Most extras are short and plain, so the cheap questions come first: a
+    name needs an object or a pair around it, and every shape has a mark that substring search finds."""
+    if ("{" in text or "[" in text) and _NAME_HINT.search(text):
+        return True
+    if len(text) < _SHORTEST:
+        return False
+    folded = text.casefold()
+    return any(mark in folded for mark in _MARKS) and _SHAPE.search(text) is not None
 
 
 def _parse(text: str) -> Any:
