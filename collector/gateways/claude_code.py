@@ -21,7 +21,7 @@ from typing import Any
 from collector.gateways import Draft
 from collector.gateways.claude_code_bodies import request_body_drafts, response_body_drafts
 from collector.gateways.gaps import Gap, state_gaps
-from collector.gateways.genai_attributes import Convert, count, flag, number, text
+from collector.gateways.genai_attributes import Convert, count, flag, number, prefer, text
 from collector.gateways.genai_messages import argument_content, parsed
 from collector.gateways.otlp_telemetry import Group, Telemetry
 from collector.gateways.vocabulary import provider_name
@@ -150,7 +150,7 @@ def _identify_user(attributes: dict[str, Any], base: Metadata, install: str | No
 def _identify_model(attributes: dict[str, Any], base: Metadata) -> None:
     raw = attributes.get("anthropic.provider")
     if isinstance(raw, str) and raw:
-        base["provider_raw"] = attributes.pop("anthropic.provider")
+        prefer(base, "provider_raw", attributes.pop("anthropic.provider"), attributes)
         base["provider"] = _PROVIDERS.get(raw, provider_name(raw))
         base["model_path"] = {"firstParty": "direct", "foundry": "azure"}.get(raw, raw)
     if attributes.get("anthropic.custom_base_url") is True:
@@ -195,7 +195,7 @@ def _user_prompt(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
 
 def _assistant_response(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
     base["outcome"] = "ok"
-    base["model_served"] = base.get("model_requested", "")
+    base.setdefault("model_served", base.get("model_requested", ""))
     response = attributes.pop("response", None)
     return [_said("response", "assistant", response, attributes.get("response_length"), base)]
 
@@ -204,7 +204,7 @@ def _said(kind: Any, role: str, words: Any, length: Any, base: Metadata) -> Draf
     """One message. Its length as the client counted it shows what was cut off, or hidden."""
     size = count(length)
     place = "/content/messages/0/content"
-    base["operation"] = "chat"
+    base.setdefault("operation", "chat")
     if words is None:
         state_gaps(base, [Gap("/content", "not_captured", original_size=size)])
         return Draft(kind, base)
@@ -223,7 +223,7 @@ def _utf16_units(words: str) -> int:
 
 
 def _tool_decision(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
-    base["operation"] = "execute_tool"
+    base.setdefault("operation", "execute_tool")
     _take_text(attributes, base, "decision", "tool_decision")
     _take_text(attributes, base, "source", "tool_decision_by")
     if base.get("tool_decision") == "reject":
@@ -234,7 +234,7 @@ def _tool_decision(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
 
 
 def _tool_result(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
-    base["operation"] = "execute_tool"
+    base.setdefault("operation", "execute_tool")
     _take_text(attributes, base, "decision_type", "tool_decision")
     _take_text(attributes, base, "decision_source", "tool_decision_by")
     success = flag(attributes.get("success"))
@@ -268,19 +268,23 @@ def _take_text(attributes: dict[str, Any], base: Metadata, key: str, field: str)
 
 def _api_request(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
     """The numbers of a request that succeeded; what was said comes in other events of the same exchange."""
-    base |= {"operation": "chat", "outcome": "ok", "model_served": base.get("model_requested", "")}
+    base.setdefault("operation", "chat")
+    base.setdefault("model_served", base.get("model_requested", ""))
+    base["outcome"] = "ok"
     take_usage(attributes, base)
     return [Draft("response", base)]
 
 
 def _api_error(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
-    base |= {"operation": "chat", "outcome": "error"}
+    base.setdefault("operation", "chat")
+    base["outcome"] = "error"
     take_usage(attributes, base)
     return [Draft("response", base)]
 
 
 def _api_refusal(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
-    base |= {"operation": "chat", "outcome": "blocked", "stop_reason": "content_filter", "stop_reason_raw": "refusal"}
+    base.setdefault("operation", "chat")
+    base |= {"outcome": "blocked", "stop_reason": "content_filter", "stop_reason_raw": "refusal"}
     return [Draft("response", base)]
 
 

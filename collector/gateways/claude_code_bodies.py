@@ -11,7 +11,7 @@ from typing import Any
 
 from collector.gateways import Draft
 from collector.gateways.gaps import Gap, pointer, state_gaps
-from collector.gateways.genai_attributes import count, flag, set_stop_reason
+from collector.gateways.genai_attributes import count, flag, prefer, set_stop_reason
 from collector.gateways.genai_messages import argument_content, calls_in, parsed, results_in
 from collector.json_units import encode_content
 from schemas.metadata import Metadata
@@ -22,7 +22,7 @@ _REDACTED = "<REDACTED>"
 def request_body_drafts(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
     """A prompt, and the tool results that are new in it."""
     body, gaps = _take_body(attributes)
-    base["operation"] = "chat"
+    base.setdefault("operation", "chat")
     content = body if isinstance(body, dict) or body is None else {"body": body}
     messages = body.get("messages") if isinstance(body, dict) else None
     _state(base, content, gaps)
@@ -38,16 +38,17 @@ def request_body_drafts(attributes: dict[str, Any], base: Metadata) -> list[Draf
 def response_body_drafts(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
     """A response, and the tool calls that it asks for."""
     body, gaps = _take_body(attributes)
-    base |= {"operation": "chat", "outcome": "ok"}
+    base.setdefault("operation", "chat")
+    base["outcome"] = "ok"
     if not isinstance(body, dict):
         content = None if body is None else {"body": body}
         _state(base, content, gaps)
         return [Draft("response", base, content)]
     response: Metadata = {**base}
     if isinstance(body.get("id"), str):
-        response["request_id_response"] = body["id"]
+        prefer(response, "request_id_response", body["id"], attributes)
     if isinstance(body.get("model"), str):
-        response["model_served"] = body["model"]
+        prefer(response, "model_served", body["model"], attributes)
     if isinstance(body.get("stop_reason"), str):
         set_stop_reason(response, body["stop_reason"])
     if body.get("type") == "error":

@@ -101,7 +101,7 @@ def _tool(telemetry: Telemetry, base: Metadata, failed: bool) -> list[Draft]:
 
 def _execution(telemetry: Telemetry, base: Metadata, failed: bool) -> Draft:
     metadata = ending(base, telemetry)
-    metadata["operation"] = "execute_tool"
+    metadata.setdefault("operation", "execute_tool")
     metadata["tool_is_error"] = failed
     metadata["outcome"] = "error" if failed else "ok"
     if "latency_ms" in metadata:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from collector.gateways.otlp_fields import integer
+from collector.gateways.otlp_telemetry import add_attribute
 from collector.gateways.vocabulary import model_path, provider_name, stop_reason
 from collector.json_units import encode_content
 from schemas.metadata import Metadata
@@ -200,6 +201,15 @@ def take_fields(attributes: dict[str, Any], metadata: Metadata) -> None:
     if "provider_raw" in fields:
         fields["provider"] = provider_name(fields["provider_raw"])
         fields["model_path"] = model_path(fields["provider"])
+
+
+def prefer(metadata: Metadata, name: str, value: Any, attributes: dict[str, Any]) -> None:
+    """Set a field to a better value than it has; the one that it displaces becomes an extra, ``displaced.<field>``."""
+    fields: dict[str, Any] = metadata  # type: ignore[assignment]
+    displaced = fields.get(name)
+    if displaced not in (None, "", value):
+        add_attribute(attributes, f"displaced.{name}", displaced)
+    fields[name] = value
 
 
 def take_usage(attributes: dict[str, Any], metadata: Metadata) -> None:

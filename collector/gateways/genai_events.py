@@ -9,7 +9,7 @@ from typing import Any
 
 from collector.gateways import Draft
 from collector.gateways.gaps import Gap, state_gaps
-from collector.gateways.genai_attributes import set_stop_reason, take_usage
+from collector.gateways.genai_attributes import prefer, set_stop_reason, take_usage
 from collector.gateways.genai_content import CURRENT
 from collector.gateways.genai_messages import argument_content, calls_in, finish_reason, messages_of
 from collector.gateways.otlp_drafts import correlate, outcome_of, starting, take_failure
@@ -39,11 +39,10 @@ def message_drafts(telemetry: Telemetry, base: Metadata) -> list[Draft]:
     if role == "choice":
         return _choice_drafts(telemetry, metadata, body, failed)
     if role == "tool":
-        metadata["call_id"] = str(body.get("id") or "")
-        content = {
-            "result": body.get("content"),
-            **{name: body[name] for name in body if name not in ("id", "content")},
-        }
+        others = {name: value for name, value in body.items() if name != "content"}
+        if isinstance(others.get("id"), str):
+            prefer(metadata, "call_id", others.pop("id"), telemetry.attributes)
+        content = {"result": body.get("content"), **others}
         return [_captured(Draft("tool_result", metadata, content), body)]
     return [_captured(Draft("prompt", metadata, {"messages": [{"role": role, **body}]}), body)]
 

@@ -7,7 +7,7 @@ from typing import Any
 from collector.gateways import Draft
 from collector.gateways.flattened import take_flattened
 from collector.gateways.gaps import Gap, state_gaps
-from collector.gateways.genai_attributes import take_usage
+from collector.gateways.genai_attributes import prefer, take_usage
 from collector.gateways.genai_content import Inference
 from collector.gateways.genai_messages import parsed
 from collector.gateways.otlp_drafts import ending, outcome_of
@@ -47,7 +47,7 @@ def context_drafts(telemetry: Telemetry, base: Metadata, inference: Inference, f
         if isinstance(document, dict):
             for key, name in (("id", "document_id"), ("source", "document_source")):
                 if isinstance(document.get(key), str | int):
-                    fields[name] = str(document[key])  # type: ignore[literal-required]
+                    prefer(fields, name, str(document[key]), telemetry.attributes)
         drafts.append(Draft("context", fields, {**(content if not drafts else {}), "document": document}))
     return drafts
 
