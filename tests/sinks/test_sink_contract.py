@@ -87,6 +87,19 @@ def test_2_what_is_there_is_not_written_twice(subject: Subject, again: tuple[int
     check(subject, batch)
 
 
+def test_2_a_restart_may_begin_before_its_position(subject: Subject) -> None:
+    """As the runner does, with batches whose edges are others than before, and end within what is there."""
+    batch = records(subject, 30)
+    sink = subject.restart()
+    sink.resume(SHARD, Offset(0))
+    deliver(sink, batch[:20])
+    sink = subject.restart()
+    assert sink.resume(SHARD, Offset(0)) == 20
+    deliver(sink, batch[10:15])
+    deliver(sink, batch[15:30])
+    check(subject, batch)
+
+
 def test_3_batches_keep_their_order_and_any_size(subject: Subject) -> None:
     batch = records(subject, 60)
     sink = subject.restart()
