@@ -41,15 +41,6 @@ def honest() -> tuple[World, ListEvidence]:
     return asyncio.run(build())
 
 
-def copy_of(world: World) -> World:
-    """The same ledger, to be tampered with. Lock rows are shared: an auditor may not have them at hand."""
-    other = World()
-    other.now, other.control, other.keys = world.now, world.control, world.keys
-    for info in world.objects.list("ledger/"):
-        other.objects.put(info.key, world.objects.get(info.key))
-    return other
-
-
 def messages(report: Report) -> list[str]:
     found = [*report.findings, *(finding for log in (report.anchors, *report.logs) for finding in log.findings)]
     return [finding.message for finding in found]
@@ -77,7 +68,7 @@ def test_the_honest_ledger_verifies(honest: tuple[World, ListEvidence]) -> None:
 
 @pytest.mark.parametrize("with_locks", [True, False], ids=["with lock rows", "without"])
 def test_a_flipped_bit_in_any_object(honest: tuple[World, ListEvidence], with_locks: bool) -> None:
-    world = copy_of(honest[0])
+    world = honest[0].copy()
     chosen = random.Random(20251124)
     checked = 0
     for key in list(keys_of(world)):
@@ -96,7 +87,7 @@ def test_a_flipped_bit_in_any_object(honest: tuple[World, ListEvidence], with_lo
 
 def test_a_removed_object(honest: tuple[World, ListEvidence]) -> None:
     """Absent is 2, never 0, unless the object was a superseded partial tile, which anybody may drop."""
-    world = copy_of(honest[0])
+    world = honest[0].copy()
     needed = 0
     for key in list(keys_of(world)):
         good = world.objects.get(key)
@@ -110,7 +101,7 @@ def test_a_removed_object(honest: tuple[World, ListEvidence]) -> None:
 
 
 def test_bytes_cut_from_or_added_to_any_object(honest: tuple[World, ListEvidence]) -> None:
-    world = copy_of(honest[0])
+    world = honest[0].copy()
     for key in list(keys_of(world)):
         good = world.objects.get(key)
         for bad in (good[:-1], good + b"\x00", good[:-32], b""):
@@ -120,7 +111,7 @@ def test_bytes_cut_from_or_added_to_any_object(honest: tuple[World, ListEvidence
 
 
 def test_an_object_that_belongs_to_no_log(honest: tuple[World, ListEvidence]) -> None:
-    world = copy_of(honest[0])
+    world = honest[0].copy()
     world.objects.put(ledger_key(EVENTS_ORIGIN, "tile/0/notes"), b"x")
     report = world.verify()
     assert (report.exit_code, steps(report)) == (1, {"14"})
@@ -128,7 +119,7 @@ def test_an_object_that_belongs_to_no_log(honest: tuple[World, ListEvidence]) ->
 
 def shortened(world: World, origin: str, size: int) -> World:
     """A ledger whose tail was cut off by somebody who kept an older checkpoint (or has the key)."""
-    other = copy_of(world)
+    other = world.copy()
     document = world.ledger.genesis(origin)
     whole = read_checkpoint(world.ledger, origin, world.trust).size
     entries = [world.ledger.entry(origin, whole, index) for index in range(size)]
@@ -179,7 +170,7 @@ def test_everything_shortened_alike_is_stale(honest: tuple[World, ListEvidence])
 
 
 def test_a_removed_log(honest: tuple[World, ListEvidence]) -> None:
-    world = copy_of(honest[0])
+    world = honest[0].copy()
     world.objects.delete([key for key in keys_of(world) if CONTROL_ORIGIN in key])
     report = world.verify(control=None)
     assert (report.exit_code, steps(report)) == (2, {"A5"})
@@ -187,7 +178,7 @@ def test_a_removed_log(honest: tuple[World, ListEvidence]) -> None:
 
 
 def test_a_removed_anchor_log(honest: tuple[World, ListEvidence]) -> None:
-    world = copy_of(honest[0])
+    world = honest[0].copy()
     world.objects.delete([key for key in keys_of(world) if ANCHOR_ORIGIN in key])
     report = world.verify(control=None)
     assert (report.exit_code, steps(report)) == (2, {"A1"})
@@ -210,7 +201,7 @@ async def test_a_ledger_without_a_record_is_no_success() -> None:
 def test_a_rewritten_history(honest: tuple[World, ListEvidence]) -> None:
     """Whoever holds the key can sign another history; checkpoint sets and lock row remember the first."""
     source = honest[0]
-    world = copy_of(source)
+    world = source.copy()
     entries = [source.ledger.entry(EVENTS_ORIGIN, 526, index) for index in range(526)]
     entries[7] = entries[7][:-1] + bytes((entries[7][-1] ^ 1,))
     batch = extend(EMPTY, entries)
@@ -243,7 +234,7 @@ def test_entries_out_of_place(honest: tuple[World, ListEvidence]) -> None:
         (short, "5", "entry 9: got an entry of 12 bytes, expected at least 19"),
         (no_genesis, "4", "entry 0 does not commit to the genesis document"),
     ):
-        world = copy_of(source)
+        world = source.copy()
         batch = extend(EMPTY, entries)
         world.objects.delete([key for key in keys_of(world) if ledger_key(EVENTS_ORIGIN, "tile/") in key])
         for path, data in batch.objects:
@@ -255,7 +246,7 @@ def test_entries_out_of_place(honest: tuple[World, ListEvidence]) -> None:
 
 
 def test_verify_log_raises_with_its_step(honest: tuple[World, ListEvidence]) -> None:
-    world = copy_of(honest[0])
+    world = honest[0].copy()
     with pytest.raises(VerificationError, match=r"step 2: got a log of other.example.com"):
         verify_log(world.ledger, "other.example.com/events/0/2025q4", world.trust)
     with pytest.raises(EvidenceIncomplete, match=r"step 1: .*events/7/2025q4: checkpoint is not there"):
