@@ -22,7 +22,7 @@ from collector.gateways import Draft
 from collector.gateways.claude_code_bodies import request_body_drafts, response_body_drafts
 from collector.gateways.gaps import Gap, state_gaps
 from collector.gateways.genai_attributes import Convert, count, flag, number, prefer, text
-from collector.gateways.genai_messages import argument_content, parsed
+from collector.gateways.json_texts import argument_content, parsed
 from collector.gateways.otlp_telemetry import Group, Telemetry
 from collector.gateways.vocabulary import provider_name
 from collector.json_units import encode_content

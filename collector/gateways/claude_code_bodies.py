@@ -12,7 +12,8 @@ from typing import Any
 from collector.gateways import Draft
 from collector.gateways.gaps import Gap, pointer, state_gaps
 from collector.gateways.genai_attributes import count, flag, prefer, set_stop_reason
-from collector.gateways.genai_messages import argument_content, calls_in, parsed, results_in
+from collector.gateways.genai_calls import call_drafts, result_drafts
+from collector.gateways.json_texts import parsed
 from collector.json_units import encode_content
 from schemas.metadata import Metadata
 
@@ -26,13 +27,8 @@ def request_body_drafts(attributes: dict[str, Any], base: Metadata) -> list[Draf
     content = body if isinstance(body, dict) or body is None else {"body": body}
     messages = body.get("messages") if isinstance(body, dict) else None
     _state(base, content, gaps)
-    drafts = [Draft("prompt", base, content)]
-    for result in results_in(messages if isinstance(messages, list) else []):
-        fields: Metadata = {**_apart(base), "call_id": result.call_id, "operation": "execute_tool"}
-        if result.is_error is not None:
-            fields |= {"tool_is_error": result.is_error, "outcome": "error" if result.is_error else "ok"}
-        drafts.append(Draft("tool_result", fields, {"result": result.result}))
-    return drafts
+    found: Metadata = {**_apart(base), "operation": "execute_tool"}
+    return [Draft("prompt", base, content), *result_drafts(messages, found)]
 
 
 def response_body_drafts(attributes: dict[str, Any], base: Metadata) -> list[Draft]:
@@ -56,11 +52,8 @@ def response_body_drafts(attributes: dict[str, Any], base: Metadata) -> list[Dra
     _read_usage(body.get("usage"), response)
     content = {"messages": [body]}
     _state(response, content, gaps)
-    drafts = [Draft("response", response, content)]
-    for call in calls_in([body]):
-        fields: Metadata = {**_apart(base), "call_id": call.call_id, "tool_name": call.name}
-        drafts.append(Draft("tool_call", {**fields, "operation": "execute_tool"}, argument_content(call.arguments)))
-    return drafts
+    found: Metadata = {**_apart(base), "operation": "execute_tool"}
+    return [Draft("response", response, content), *call_drafts([body], found)]
 
 
 def _apart(base: Metadata) -> Metadata:

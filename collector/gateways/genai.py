@@ -13,8 +13,9 @@ from typing import Any, Literal
 from collector.gateways import Draft, langfuse_otel, openinference, openllmetry
 from collector.gateways.gaps import Gap, state_gaps
 from collector.gateways.genai_attributes import set_stop_reason, take_usage
+from collector.gateways.genai_calls import call_drafts, result_drafts
 from collector.gateways.genai_content import CURRENT, Inference, take_current, take_deprecated, take_span_events
-from collector.gateways.genai_messages import argument_content, calls_in, finish_reason, results_in
+from collector.gateways.genai_messages import finish_reason
 from collector.gateways.genai_surroundings import context_drafts, guardrail_drafts, session_drafts
 from collector.gateways.genai_tools import tool_drafts
 from collector.gateways.otlp_drafts import correlate, ending, outcome_of, starting, take_failure
@@ -131,15 +132,10 @@ def gather(telemetry: Telemetry) -> Inference:
 def inference_drafts(telemetry: Telemetry, base: Metadata, inference: Inference, failed: bool) -> list[Draft]:
     """Prompt, new tool results, response, tool calls."""
     base["format"] = _FORMATS.get(inference.spelling, CURRENT)
-    messages = inference.prompt.get("messages", [])
+    messages = inference.prompt.get("messages")
     asked = starting(base, telemetry)
     drafts = [_with_state(Draft("prompt", asked, inference.prompt or None), inference.prompt_gaps)]
-    for result in results_in(messages if isinstance(messages, list) else []):
-        fields: Metadata = {**asked, "call_id": result.call_id, "tool_name": result.name}
-        if result.is_error is not None:
-            fields["tool_is_error"] = result.is_error
-            fields["outcome"] = "error" if result.is_error else "ok"
-        drafts.append(Draft("tool_result", fields, {"result": result.result}))
+    drafts += result_drafts(messages, asked)
     answered = ending(base, telemetry)
     take_usage(telemetry.attributes, answered)
     langfuse_otel.take_usage(telemetry.attributes, answered)
@@ -149,11 +145,7 @@ def inference_drafts(telemetry: Telemetry, base: Metadata, inference: Inference,
     answered["outcome"] = outcome_of(failed, answered)
     response = Draft("response", answered, inference.response or None)
     drafts.append(_with_state(response, inference.response_gaps, missing=not failed))
-    ended = ending(base, telemetry)
-    for call in calls_in(output):
-        fields = {**ended, "call_id": call.call_id, "tool_name": call.name}
-        drafts.append(Draft("tool_call", fields, argument_content(call.arguments)))
-    return drafts
+    return drafts + call_drafts(output, ending(base, telemetry))
 
 
 _FORMATS = {name: name for name in (openinference.NAME, openllmetry.NAME, langfuse_otel.NAME)}

@@ -11,7 +11,8 @@ from typing import Any
 
 from collector.gateways.flattened import take_flattened
 from collector.gateways.gaps import Gap
-from collector.gateways.genai_messages import messages_of, parsed
+from collector.gateways.genai_messages import messages_of
+from collector.gateways.json_texts import parsed
 from collector.gateways.otlp_telemetry import SpanEvent, add_attribute
 
 
@@ -35,6 +36,15 @@ class Inference:
     def ask(self, name: str, value: Any, spelling: str, origin: str) -> None:
         """Add to the prompt; under ``origin``, the attribute's name, where ``name`` is taken by something else."""
         self._add(self.prompt, name, value, spelling, origin)
+
+    def ask_body(self, value: Any, spelling: str, origin: str) -> None:
+        """Add messages to the prompt; where a whole request body stands in their place, each of its members."""
+        body = parsed(value)
+        if isinstance(body, dict) and isinstance(body.get("messages"), list):
+            for name, member in body.items():
+                self.ask(name, member, spelling, f"{origin}.{name}")
+        else:
+            self.ask("messages", messages_of(body, "user"), spelling, origin)
 
     def answer(self, name: str, value: Any, spelling: str, origin: str) -> None:
         """Add to the response; as :meth:`ask`."""
@@ -83,7 +93,7 @@ def take_deprecated(attributes: dict[str, Any], inference: Inference) -> None:
     """Up to v1.36: the whole prompt and completion as one text each; also Cloudflare's and LangChain's names."""
     for key in ("gen_ai.prompt", "gen_ai.prompt_json", "gen_ai.content.prompt"):
         if key in attributes:
-            inference.ask("messages", messages_of(attributes.pop(key), "user"), DEPRECATED, key)
+            inference.ask_body(attributes.pop(key), DEPRECATED, key)
     for key in ("gen_ai.completion", "gen_ai.completion_json", "gen_ai.content.completion"):
         if key in attributes:
             inference.answer("messages", messages_of(attributes.pop(key), "assistant"), DEPRECATED, key)

@@ -10,8 +10,9 @@ from typing import Any
 from collector.gateways import Draft
 from collector.gateways.gaps import Gap, state_gaps
 from collector.gateways.genai_attributes import prefer, set_stop_reason, take_usage
+from collector.gateways.genai_calls import call_drafts
 from collector.gateways.genai_content import CURRENT
-from collector.gateways.genai_messages import argument_content, calls_in, finish_reason, messages_of
+from collector.gateways.genai_messages import finish_reason
 from collector.gateways.otlp_drafts import correlate, outcome_of, starting, take_failure
 from collector.gateways.otlp_telemetry import Telemetry
 from schemas.metadata import Metadata
@@ -48,17 +49,14 @@ def message_drafts(telemetry: Telemetry, base: Metadata) -> list[Draft]:
 
 
 def _choice_drafts(telemetry: Telemetry, metadata: Metadata, body: dict[str, Any], failed: bool) -> list[Draft]:
-    choices = messages_of([body], "assistant")
+    choices = [body]
     answered: Metadata = {**metadata}
     take_usage(telemetry.attributes, answered)
     set_stop_reason(answered, finish_reason(choices))
     answered["outcome"] = outcome_of(failed, answered)
     message = body.get("message")
-    drafts = [_captured(Draft("response", answered, {"messages": choices}), message if message else body)]
-    for call in calls_in(choices):
-        fields: Metadata = {**metadata, "call_id": call.call_id, "tool_name": call.name}
-        drafts.append(Draft("tool_call", fields, argument_content(call.arguments)))
-    return drafts
+    response = _captured(Draft("response", answered, {"messages": choices}), message if message else body)
+    return [response, *call_drafts(choices, metadata)]
 
 
 def _captured(draft: Draft, body: Any) -> Draft:

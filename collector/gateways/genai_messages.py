@@ -1,49 +1,16 @@
-"""Reading messages of any shape that a span or log record may hold: what was called, what came back, how it ended.
+"""Reading the messages of spans and log records: OpenTelemetry's own shape, and those of providers inside of it.
 
-Messages are kept as the source wrote them; these functions only look into them. The shapes: OpenTelemetry
-(``parts``), OpenAI chat (``tool_calls``, role ``tool``) and Anthropic (content blocks ``tool_use``, ``tool_result``).
+Messages are kept as the source wrote them; these functions only look into them. A message with ``parts`` is of the
+GenAI conventions' JSON schema; any other is read as a provider's (:mod:`collector.gateways.messages`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from collector.json_units import parse_json
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that a model asked for. ``arguments`` as the source has them: text, or any JSON value."""
-
-    call_id: str
-    name: str
-    arguments: Any
-    pointer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a tool gave back to a model."""
-
-    call_id: str
-    name: str
-    result: Any
-    is_error: bool | None
-    pointer: str
-
-
-def parsed(value: Any) -> Any:
-    """What a text says if it is a JSON object or array; anything else as it is."""
-    if not isinstance(value, str) or value[:1].strip() not in ("", "{", "["):
-        return value
-    stripped = value.lstrip()
-    if stripped[:1] not in ("{", "["):
-        return value
-    unit = parse_json(value.encode("utf-8", "surrogatepass"))
-    return value if unit.error else unit.value
+from collector.gateways.json_texts import parsed
+from collector.gateways.messages import ToolCall, ToolResult, body_calls, new_results
 
 
 def messages_of(value: Any, role: str) -> list[Any]:
@@ -51,7 +18,7 @@ def messages_of(value: Any, role: str) -> list[Any]:
     value = parsed(value)
     if isinstance(value, dict):
         for name in ("messages", "input", "choices"):
-            if isinstance(value.get(name), list):
+            if isinstance(value.get(name), list) and len(value) == 1:
                 return list(value[name])
         return [value]
     if isinstance(value, list):
@@ -61,39 +28,38 @@ def messages_of(value: Any, role: str) -> list[Any]:
     return [] if value is None else [{"role": role, "content": value}]
 
 
-def argument_content(arguments: Any) -> dict[str, Any]:
-    """Arguments as the content of a call; where the source had text, the exact text is kept beside its value."""
-    if isinstance(arguments, str):
-        value = parsed(arguments)
-        return {"arguments": value, "arguments_text": arguments} if value is not arguments else {"arguments": arguments}
-    return {"arguments": arguments}
-
-
-def calls_in(messages: list[Any]) -> list[Call]:
+def calls_in(messages: list[Any]) -> list[ToolCall]:
     """The tool calls of output messages, in order."""
-    return [call for at, message in enumerate(messages) for call in _calls(_unwrap(message), f"/messages/{at}")]
+    return [call for message in messages for call in _calls(message)]
 
 
-def results_in(messages: list[Any]) -> list[Result]:
+def results_in(messages: list[Any]) -> list[ToolResult]:
     """The tool results that are new in a prompt: those behind the last message of the assistant, for each turn
     repeats all that came before."""
-    found: list[list[Result]] = []
-    for at in range(len(messages) - 1, -1, -1):
-        message = _unwrap(messages[at])
-        if not isinstance(message, dict) or message.get("role") in ("assistant", "model", "ai"):
+    found: list[list[ToolResult]] = []
+    for message in reversed(messages):
+        inner = _unwrap(message)
+        if not isinstance(inner, dict) or inner.get("role") in ("assistant", "model", "ai"):
             break
-        found.append(list(_results(message, f"/messages/{at}")))
+        found.append(list(_results(inner)))
     return [result for results in reversed(found) for result in results]
 
 
 def finish_reason(messages: list[Any]) -> str:
     """Why the first output message ended, ``""`` where it does not say."""
-    for message in messages[:1]:
+    for message in _choices(messages[:1]):
         if isinstance(message, dict):
             for name in ("finish_reason", "stop_reason"):
                 if isinstance(message.get(name), str):
                     return str(message[name])
     return ""
+
+
+def _choices(messages: list[Any]) -> list[Any]:
+    """The choices of a whole OpenAI response that stands in the place of its messages."""
+    first = messages[0] if messages and isinstance(messages[0], dict) else {}
+    choices = first.get("choices")
+    return choices if isinstance(choices, list) and choices else messages
 
 
 def _unwrap(message: Any) -> Any:
@@ -102,58 +68,55 @@ def _unwrap(message: Any) -> Any:
     return inner if isinstance(inner, dict) else message
 
 
-def _calls(message: Any, at: str) -> Iterator[Call]:
-    if not isinstance(message, dict):
+def _calls(message: Any) -> Iterator[ToolCall]:
+    inner = _unwrap(message)
+    parts = inner.get("parts") if isinstance(inner, dict) else None
+    if not isinstance(parts, list):
+        yield from body_calls(inner, "")
         return
-    for name in ("parts", "content"):
-        for index, part in _dicts(message.get(name)):
-            yield from _call_of_part(part, f"{at}/{name}/{index}")
-    for index, call in _dicts(message.get("tool_calls")):
-        function = call.get("function", call.get("custom"))
-        inner = function if isinstance(function, dict) else call
-        arguments = next((inner[name] for name in ("arguments", "input", "args") if name in inner), None)
-        yield Call(_string(call.get("id")), _string(inner.get("name")), arguments, f"{at}/tool_calls/{index}")
-    old = message.get("function_call")
-    if isinstance(old, dict):
-        yield Call("", _string(old.get("name")), old.get("arguments"), f"{at}/function_call")
+    for part in parts:
+        match part:
+            case {"type": "tool_call" | "function_call"}:
+                yield _call(part, "function", part.get("arguments", part.get("args")))
+            case {"type": "server_tool_call"}:
+                yield _call(part, "server", part.get("server_tool_call"))
+            case {"type": "tool_use" | "server_tool_use" | "mcp_tool_use"}:
+                yield from body_calls({"content": [part]}, "")
 
 
-def _call_of_part(part: dict[str, Any], at: str) -> Iterator[Call]:
-    match part.get("type"):
-        case "tool_call" | "function_call":
-            call_id = _string(part.get("call_id") or part.get("id"))
-            yield Call(call_id, _string(part.get("name")), part.get("arguments", part.get("args")), at)
-        case "tool_use" | "server_tool_use" | "mcp_tool_use":
-            yield Call(_string(part.get("id")), _string(part.get("name")), part.get("input"), at)
-        case "server_tool_call":
-            yield Call(_string(part.get("id")), _string(part.get("name")), part.get("server_tool_call"), at)
+def _call(part: dict[str, Any], kind: str, arguments: Any) -> ToolCall:
+    return ToolCall(_text(part.get("call_id") or part.get("id")), _text(part.get("name")), kind, "", arguments, "")
 
 
-def _results(message: dict[str, Any], at: str) -> Iterator[Result]:
-    if message.get("role") in ("tool", "function") and "parts" not in message:
-        call_id = _string(message.get("tool_call_id") or message.get("id"))
-        yield Result(call_id, _string(message.get("name")), message.get("content"), None, at)
-        return
-    for name in ("parts", "content"):
-        for index, part in _dicts(message.get(name)):
-            kind = part.get("type")
-            if kind in ("tool_call_response", "tool_result", "function_call_output", "server_tool_call_response"):
-                call_id = _string(part.get("tool_use_id") or part.get("call_id") or part.get("id"))
-                names = ("response", "result", "content", "output", "server_tool_call_response")
-                result = next((part[key] for key in names if key in part), None)
-                failed = part.get("is_error")
-                is_error = failed if isinstance(failed, bool) else None
-                yield Result(call_id, _string(part.get("name")), result, is_error, f"{at}/{name}/{index}")
+_ANSWERS = ("response", "result", "content", "output", "server_tool_call_response")
+"""Where a result lies: the schema says ``response``, the specification's example ``result``, Envoy ``content``."""
 
 
-def _dicts(value: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            if isinstance(item, dict):
-                yield index, item
+def _results(message: dict[str, Any]) -> Iterator[ToolResult]:
+    parts = message.get("parts")
+    if isinstance(parts, list):
+        for part in parts:
+            match part:
+                case {"type": "tool_call_response" | "function_call_output" | "server_tool_call_response"}:
+                    yield _result(part, next((part[name] for name in _ANSWERS if name in part), None))
+                case {"type": "tool_result"}:
+                    yield from new_results([{"content": [part]}], "")
+    elif message.get("role") in ("tool", "function") and "tool_call_id" not in message:
+        yield _result(message, message.get("content"))
+    else:
+        yield from new_results([message], "")
 
 
-def _string(value: Any) -> str:
+def _result(part: dict[str, Any], result: Any) -> ToolResult:
+    failed = part.get("is_error")
+    is_error = failed if isinstance(failed, bool) else None
+    kind = "server" if part.get("type") == "server_tool_call_response" else "function"
+    return ToolResult(
+        _text(part.get("call_id") or part.get("id")), _text(part.get("name")), kind, "", result, is_error, ""
+    )
+
+
+def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return "" if value is None or isinstance(value, dict | list) else json.dumps(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

@@ -9,7 +9,7 @@ from collector.gateways.flattened import take_flattened
 from collector.gateways.gaps import Gap, state_gaps
 from collector.gateways.genai_attributes import prefer, take_usage
 from collector.gateways.genai_content import Inference
-from collector.gateways.genai_messages import parsed
+from collector.gateways.json_texts import parsed
 from collector.gateways.otlp_drafts import ending, outcome_of
 from collector.gateways.otlp_telemetry import Telemetry
 from schemas.metadata import Metadata

@@ -7,7 +7,7 @@ from typing import Any
 from collector.gateways import Draft
 from collector.gateways.gaps import Gap, state_gaps
 from collector.gateways.genai_content import Inference
-from collector.gateways.genai_messages import argument_content, parsed
+from collector.gateways.json_texts import argument_content, parsed
 from collector.gateways.otlp_drafts import ending, outcome_of, starting
 from collector.gateways.otlp_telemetry import Telemetry
 from schemas.metadata import Metadata

@@ -9,7 +9,8 @@ from typing import Any
 
 from collector.gateways.genai_attributes import count
 from collector.gateways.genai_content import Inference
-from collector.gateways.genai_messages import messages_of, parsed
+from collector.gateways.genai_messages import messages_of
+from collector.gateways.json_texts import parsed
 from collector.gateways.times import from_text
 from collector.json_units import encode_content
 from schemas.metadata import Metadata
@@ -22,7 +23,7 @@ def take_content(attributes: dict[str, Any], inference: Inference) -> None:
     """Input, output and parameters of an observation."""
     if _OBSERVATION + "input" in attributes:
         key = _OBSERVATION + "input"
-        inference.ask("messages", messages_of(attributes.pop(key), "user"), NAME, key)
+        inference.ask_body(attributes.pop(key), NAME, key)
     if _OBSERVATION + "output" in attributes:
         key = _OBSERVATION + "output"
         inference.answer("messages", messages_of(attributes.pop(key), "assistant"), NAME, key)

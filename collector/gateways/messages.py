@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.gateways.gaps import pointer
-from collector.gateways.genai_messages import argument_content
+from collector.gateways.json_texts import argument_content
 
 __all__ = ["ToolCall", "ToolResult", "argument_content", "body_calls", "body_results", "new_results", "stop_word"]
 

@@ -10,7 +10,8 @@ from typing import Any
 from collector.gateways.flattened import take_flattened
 from collector.gateways.gaps import Gap
 from collector.gateways.genai_content import Inference
-from collector.gateways.genai_messages import messages_of, parsed
+from collector.gateways.genai_messages import messages_of
+from collector.gateways.json_texts import parsed
 
 NAME = "openinference"
 

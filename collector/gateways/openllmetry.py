@@ -9,7 +9,7 @@ from typing import Any
 
 from collector.gateways.flattened import take_flattened
 from collector.gateways.genai_content import Inference
-from collector.gateways.genai_messages import parsed
+from collector.gateways.json_texts import parsed
 
 NAME = "openllmetry"
 

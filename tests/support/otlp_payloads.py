@@ -200,7 +200,7 @@ _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 def _is_kept(at: str, value: Any, kept: set[str]) -> bool:
     name = at.rpartition("/")[2]
-    if str(value) in kept or _number(value) in kept:
+    if str(value) in kept or _number(value) in kept or str(value).capitalize() in kept:
         return True
     if "/attributes/" not in at and "/body/" not in at and value in _DEFAULTS:
         return True  # the protocol's own defaults say nothing
