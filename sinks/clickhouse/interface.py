@@ -11,62 +11,51 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
+import json
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
-import zstandard
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from schemas.errors import AccessDenied, InputError, MalformedInput
-from sinks.clickhouse.admission import Admitted, admit, single_statement
+from sinks.clickhouse.admission import admit
+from sinks.clickhouse.catalogue import Catalogue
 from sinks.clickhouse.classify import code_of
 from sinks.clickhouse.engine import Engine
-from sinks.clickhouse.quoting import quote
+from sinks.clickhouse.listing import admit_short, described
+from sinks.clickhouse.reader import Admitted, Reader
+from sinks.clickhouse.results import Result, failed, failed_by_engine, start
 from stores.control import Token
 
 MAX_QUERY_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 20
 
-CONTENT_TABLES = frozenset({"contents"})
-"""Tables that hold content in the clear. A view over them yields no content to a metadata token: the engine filters."""
-
-FILTERED_TABLES = ("events", "contents")
-
-LIMITS: Mapping[str, str | int] = {
-    "max_execution_time": 60,
-    "max_memory_usage": 2 << 30,
-    "max_result_bytes": 1 << 30,
-    "max_threads": 2,
-    "allow_introspection_functions": 0,
-    "log_queries": 0,
-}
-"""A query must not starve the sink that feeds the tables it reads."""
+MAX_CONCURRENT = 8
+"""Queries that run at a time; further ones are refused as a server would, and their clients try again."""
 
 HONOURED = frozenset(
-    {
-        "output_format_json_quote_64bit_integers",
-        "output_format_json_quote_denormals",
-        "output_format_native_use_flattened_dynamic_and_json_serialization",
+    [
         "date_time_output_format",
+        "enable_json_type",
+        "extremes",
+        "join_use_nulls",
         "max_block_size",
         "max_result_rows",
+        "output_format_native_use_flattened_dynamic_and_json_serialization",
         "result_overflow_mode",
-        "enable_json_type",
         "session_timezone",
-    }
+    ]
 )
-"""Settings that a client may choose; all others that clients are wont to send are accepted and left alone."""
+"""Settings that a client may choose, and all ``output_format_*``; others that clients send are left alone."""
 
 Authenticate = Callable[[str, str], Awaitable[Token]]
 """``(user, secret) → Token``; raises :class:`~schemas.errors.AccessDenied`."""
@@ -74,7 +63,8 @@ Authenticate = Callable[[str, str], Awaitable[Token]]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One query, for the audit log: who asked what, whether it read content, and how it ended."""
+    """One query, for the audit log: who asked what, whether it read content, and how it ended (``ok``, ``denied``,
+    ``malformed``, ``error``). ``tables`` are those it names; ``milliseconds`` until its first bytes."""
 
     token: Token
     query: str
@@ -87,16 +77,46 @@ class Access:
 OnAccess = Callable[[Access], Awaitable[None]]
 
 
-def create_interface(engine: Engine, authenticate: Authenticate, on_access: OnAccess) -> Starlette:
+def create_interface(
+    engine: Engine,
+    authenticate: Authenticate,
+    on_access: OnAccess,
+    *,
+    max_seconds: float = 60.0,
+    max_result_bytes: int = 1 << 30,
+) -> Starlette:
     """The ASGI application. ``on_access`` is awaited before the first byte of a result leaves: a read that cannot be
-    recorded does not happen."""
-    interface = _Interface(engine, authenticate, on_access)
+    recorded does not happen.
+
+    Args:
+        engine: with the tables in place.
+        authenticate: finds the token.
+        on_access: records the query.
+        max_seconds: of one query.
+        max_result_bytes: of one query.
+    """
+    limits = {
+        "max_execution_time": max_seconds,
+        "max_result_bytes": max_result_bytes,
+        "max_memory_usage": 2 << 30,
+        "max_threads": 2,
+        "allow_introspection_functions": 0,
+        "log_queries": 0,
+    }
+    interface = _Interface(engine, authenticate, on_access, limits)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(interface.close)
+
     return Starlette(
+        lifespan=lifespan,
         routes=[
             Route("/ping", _ping, methods=["GET", "HEAD"]),
             Route("/replicas_status", _ping, methods=["GET"]),
             Route("/", interface.answer, methods=["GET", "POST", "HEAD"]),
-        ]
+        ],
     )
 
 
@@ -105,11 +125,19 @@ async def _ping(_request: Request) -> Response:
 
 
 class _Interface:
-    def __init__(self, engine: Engine, authenticate: Authenticate, on_access: OnAccess) -> None:
+    def __init__(
+        self, engine: Engine, authenticate: Authenticate, on_access: OnAccess, limits: Mapping[str, str | int | float]
+    ) -> None:
         self._engine = engine
         self._authenticate = authenticate
         self._on_access = on_access
-        self._content_tables = _content_tables(engine)
+        self._limits = limits
+        self._catalogue = Catalogue(engine)
+        self._running = 0
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._catalogue.close()
 
     async def answer(self, request: Request) -> Response:
         try:
@@ -119,125 +147,114 @@ class _Interface:
                     f"token {token.token_id} has scopes {', '.join(token.scopes)}, expected query or content"
                 )
         except AccessDenied as error:
-            return _failed(401, 516, str(error), headers={"WWW-Authenticate": 'Basic realm="Affidavit"'})
+            return failed(401, 516, str(error), {"WWW-Authenticate": 'Basic realm="Affidavit"'})
+        if request.query_params.get("compress") == "1":
+            return failed(400, 36, "compress=1 is not served: use Accept-Encoding with enable_http_compression=1")
         text = await _query_text(request)
         if text is None:
-            return _failed(413, 307, f"got a query of more than {MAX_QUERY_BYTES} bytes, expected less")
+            return failed(413, 307, f"got a query of more than {MAX_QUERY_BYTES} bytes, expected less")
         if not text.strip():
             return PlainTextResponse("Ok.\n")
-        return await self._run(request, token, text)
+        if self._running >= MAX_CONCURRENT:
+            return failed(503, 202, f"{MAX_CONCURRENT} queries are running: try again", {"Retry-After": "1"})
+        self._running += 1
+        try:
+            return await self._run(request, token, text)
+        except BaseException:
+            self._running -= 1
+            raise
+
+    def _ended(self) -> None:
+        self._running -= 1
 
     async def _run(self, request: Request, token: Token, text: str) -> Response:
-        started = time.monotonic()
+        """Run one query. Whatever comes of it is recorded before it is sent."""
+        began = time.monotonic()
+        outcome, admitted = "ok", Admitted()
         content = "content" in token.scopes
-        settings = session_settings(self._engine.database, token.tenant, content=content, chosen=request.query_params)
-        parameters = {key[6:]: value for key, value in request.query_params.items() if key.startswith("param_")}
-        outcome, judged = "ok", Admitted("", frozenset(), "")
-        client = await run_in_threadpool(self._engine.client, settings)
-        keep = False
+        reader = await run_in_threadpool(lambda: self._catalogue.reader(token.tenant, content=content))
+        client = await run_in_threadpool(self._session, request.query_params)
+        answer: Response | Result
         try:
-            query = single_statement(text)
-            hidden = frozenset({"ingest"}) if content else CONTENT_TABLES | {"ingest"}
-            tree = await run_in_threadpool(_tree, client, query, parameters)
-            judged = admit(tree, database=self._engine.database, hidden=hidden)
-            format_name = judged.format or request.headers.get("X-ClickHouse-Format") or _default_format(request)
-            start = _stream if judged.streams else _whole
-            stream = await run_in_threadpool(start, client, query, parameters, None if judged.format else format_name)
-            keep = True
+            parameters = {key[6:]: value for key, value in request.query_params.items() if key.startswith("param_")}
+            admitted = await run_in_threadpool(self._admit, client, text, reader, parameters)
+            answer = await run_in_threadpool(start, client, admitted.sql, parameters, _format(request, admitted))
         except AccessDenied as error:
-            outcome = "denied"
-            return _failed(403, 497, str(error))
+            outcome, answer = "denied", failed(403, 497, str(error))
         except InputError as error:
-            outcome = "malformed"
-            return _failed(400, 62, str(error))
+            outcome, answer = "malformed", failed(400, 62, str(error))
         except ClickHouseError as error:
-            outcome = "error"
-            code = code_of(error) or 1000
-            return _failed(_status(code), code, _without_prefix(str(error)))
-        finally:
-            access = Access(
-                token,
-                text,
-                tuple(sorted(judged.tables)),
-                bool(judged.tables & self._content_tables) and content,
-                outcome,
-                (time.monotonic() - started) * 1000,
-            )
-            try:
-                await self._on_access(access)
-            except BaseException:
-                keep = False
-                raise
-            finally:
-                if not keep:
-                    await run_in_threadpool(client.close)
-        return _result(request, _closing(stream, client), format_name)
-
-
-def session_settings(database: str, tenant: str, *, content: bool, chosen: Mapping[str, str]) -> dict[str, str | int]:
-    """Settings of a reader's session. ``readonly`` comes last: after it the engine lets nothing be changed."""
-    conditions = {} if tenant == "*" else {table: f"tenant = {quote(tenant)}" for table in FILTERED_TABLES}
-    if not content:
-        conditions |= dict.fromkeys(CONTENT_TABLES, "0")
-    settings: dict[str, str | int] = dict(LIMITS)
-    settings |= {name: value for name, value in chosen.items() if name in HONOURED}
-    if conditions:
-        pairs = (f"{quote(f'{database}.{table}')}: {quote(condition)}" for table, condition in conditions.items())
-        settings["additional_table_filters"] = "{" + ", ".join(pairs) + "}"
-    settings["readonly"] = 1
-    return settings
-
-
-def _content_tables(engine: Engine) -> frozenset[str]:
-    """The tables that hold content, and the views that read them."""
-    client = engine.client()
-    try:
-        rows = client.query(
-            "SELECT name, as_select FROM system.tables WHERE database = {database:String}",
-            parameters={"database": engine.database},
-        ).result_rows
-    finally:
-        client.close()
-    found = set(CONTENT_TABLES)
-    while True:
-        more = {name for name, select in rows if found & set(re.findall(r"\w+", select))} - found
-        if not more:
-            return frozenset(found)
-        found |= more
-
-
-def _tree(client: Client, query: str, parameters: dict[str, str]) -> str:
-    raw: bytes = client.raw_query(f"EXPLAIN AST {query}", parameters=parameters, fmt=None)
-    return raw.decode("utf-8", "replace")
-
-
-def _stream(client: Client, query: str, parameters: dict[str, str], format_name: str | None) -> Iterator[bytes]:
-    """Start the query; the first chunk is read here, so that an error still gets its own status."""
-    source: Any = client.raw_stream(query, parameters=parameters, fmt=format_name)
-    first = source.read(CHUNK_BYTES)
-
-    def chunks() -> Iterator[bytes]:
+            outcome, answer = "error", failed_by_engine(code_of(error), str(error))
+        read = bool(admitted.tables & reader.content)
+        access = Access(token, text, tuple(sorted(admitted.tables)), read, outcome, (time.monotonic() - began) * 1000)
         try:
-            chunk = first
-            while chunk:
-                yield chunk
-                chunk = source.read(CHUNK_BYTES)
-        finally:
-            source.close()
+            await self._on_access(access)
+        except BaseException:
+            await run_in_threadpool(answer.close if isinstance(answer, Result) else client.close)
+            raise
+        if isinstance(answer, Result):
+            query_id = request.query_params.get("query_id") or str(uuid4())
+            compression = request.headers.get("Accept-Encoding", "") if _compresses(request) else ""
+            return answer.response(query_id, compression, self._ended)
+        await run_in_threadpool(client.close)
+        self._ended()
+        return answer
 
-    return chunks()
+    def _session(self, chosen: Mapping[str, str]) -> Client:
+        """A client for one query. ``readonly`` comes last: after it the engine lets nothing be changed."""
+        settings: dict[str, str | int] = {name: str(value) for name, value in self._limits.items()}
+        settings |= {
+            name: value for name, value in chosen.items() if name in HONOURED or name.startswith("output_format_")
+        }
+        settings["readonly"] = 1
+        return self._engine.client(settings, self._catalogue.nowhere)
+
+    def _admit(self, client: Client, text: str, reader: Reader, parameters: Mapping[str, str]) -> Admitted:
+        """From what was sent to what is run."""
+        short = admit_short(text, reader)
+        if short is not None:
+            return short
+        inner = described(text)
+        if inner is None:
+            return self._admit_tree(client, text, reader, parameters)
+        admitted = self._admit_tree(client, inner[0], reader, parameters)
+        admitted.sql, admitted.format = f"DESCRIBE TABLE ({admitted.sql})", inner[1]
+        return admitted
+
+    def _admit_tree(self, client: Client, text: str, reader: Reader, parameters: Mapping[str, str]) -> Admitted:
+        """Admit, write out, and admit what was written."""
+        catalogue = self._catalogue
+        admitted = admit(_parsed(catalogue, client, text), reader, catalogue.functions, parameters)
+        if admitted.tree is not None:
+            admitted.sql = catalogue.format(client, admitted.tree)
+            admit(catalogue.parse(client, admitted.sql), reader, catalogue.functions, parameters)
+        return admitted
 
 
-def _whole(client: Client, query: str, parameters: dict[str, str], format_name: str | None) -> Iterator[bytes]:
-    """The result of a SHOW, DESCRIBE, EXISTS or EXPLAIN, which the engine does not stream."""
-    return iter((client.raw_query(query, parameters=parameters, fmt=format_name),))
-
-
-def _closing(stream: Iterator[bytes], client: Client) -> Iterator[bytes]:
+def _parsed(catalogue: Catalogue, client: Client, text: str) -> dict[str, object]:
+    """The tree of what was sent; an error speaks of that, and not of the function that parses it."""
     try:
-        yield from stream
-    finally:
-        client.close()
+        return catalogue.parse(client, text)
+    except ClickHouseError as error:
+        if code_of(error) == 36:
+            raise AccessDenied(
+                "got a statement that is not served, expected SELECT, SHOW TABLES, DESCRIBE, EXISTS or EXPLAIN"
+            ) from None
+        raise
+    except json.JSONDecodeError:
+        raise MalformedInput("got a query that is not text") from None
+
+
+def _format(request: Request, admitted: Admitted) -> str:
+    chosen = request.headers.get("X-ClickHouse-Format") or request.query_params.get("default_format")
+    name = admitted.format or chosen or "TabSeparated"
+    if not name.isalnum():
+        raise MalformedInput(f"got format {name!r}, expected the name of a ClickHouse format")
+    return name
+
+
+def _compresses(request: Request) -> bool:
+    return request.query_params.get("enable_http_compression") == "1"
 
 
 def _credentials(request: Request) -> tuple[str, str]:
@@ -276,60 +293,3 @@ async def _query_text(request: Request) -> str | None:
     parts = [request.query_params.get("query", ""), raw.decode("utf-8", "replace")]
     text = "\n".join(part for part in parts if part.strip())
     return text if len(text) <= MAX_QUERY_BYTES else None
-
-
-def _default_format(request: Request) -> str:
-    name = request.query_params.get("default_format", "TabSeparated")
-    if not name.isalnum():
-        raise MalformedInput(f"got format {name!r}, expected the name of a ClickHouse format")
-    return name
-
-
-def _result(request: Request, stream: Iterator[bytes], format_name: str) -> Response:
-    headers = {
-        "X-ClickHouse-Query-Id": request.query_params.get("query_id") or str(uuid4()),
-        "X-ClickHouse-Format": format_name,
-        "X-ClickHouse-Timezone": "UTC",
-        "X-ClickHouse-Server-Display-Name": "affidavit",
-    }
-    media = "application/json; charset=UTF-8" if format_name.startswith("JSON") else "text/plain; charset=UTF-8"
-    accepted = request.headers.get("Accept-Encoding", "")
-    if request.query_params.get("enable_http_compression") == "1":
-        if "zstd" in accepted:
-            return StreamingResponse(_zstd(stream), media_type=media, headers=headers | {"Content-Encoding": "zstd"})
-        if "gzip" in accepted:
-            return StreamingResponse(_gzip(stream), media_type=media, headers=headers | {"Content-Encoding": "gzip"})
-    return StreamingResponse(stream, media_type=media, headers=headers)
-
-
-def _zstd(stream: Iterator[bytes]) -> Iterator[bytes]:
-    packer = zstandard.ZstdCompressor(level=1).compressobj()
-    for chunk in stream:
-        yield packer.compress(chunk)
-    yield packer.flush()
-
-
-def _gzip(stream: Iterator[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(1, wbits=31)
-    for chunk in stream:
-        yield packer.compress(chunk)
-    yield packer.flush()
-
-
-def _failed(status: int, code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = message if message.startswith("Code:") else f"Code: {code}. DB::Exception: {message}"
-    shown = {"X-ClickHouse-Exception-Code": str(code), "X-ClickHouse-Format": "TabSeparated", **(headers or {})}
-    return PlainTextResponse(body + "\n", status_code=status, headers=shown)
-
-
-def _status(code: int) -> int:
-    if code in (60, 81):
-        return 404
-    if code in (62, 26, 27, 36, 43, 46, 47, 53, 456):
-        return 400
-    return 403 if code in (164, 497) else 500
-
-
-def _without_prefix(text: str) -> str:
-    at = text.find("Code:")
-    return text[at:] if at >= 0 else text
