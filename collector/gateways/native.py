@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from collector.gateways import Draft, Reading, Received, Unit
 from collector.gateways.gaps import Gap, state_gaps
-from collector.gateways.times import LATEST, from_text, in_range
+from collector.gateways.times import from_text, in_range
 from collector.json_units import encode_content, split_json
 from schemas.metadata import CONTENT_STATES, Kind, Metadata
 
@@ -32,6 +32,9 @@ so that nobody believes a value that had no effect."""
 
 TIME_FIELDS = ("occurred_at", "started_at", "ended_at", "first_token_at")
 JSON_FIELDS = ("usage_raw", "cost_raw")
+
+EARLIEST_INTEGER = 10**14
+"""March 1973. A smaller number is seconds or milliseconds, and would silently be a time in 1970."""
 
 _SPECIAL: dict[str, Any] = {
     "kind": Required[
@@ -116,8 +119,8 @@ def _convert_time(fields: dict[str, Any], name: str) -> str:
     elif value is None:
         del fields[name]
         return ""
-    elif not in_range(value):
-        return f"field {name}: got {value}, expected microseconds since 1970, below {LATEST}"
+    elif not (in_range(value) and value >= EARLIEST_INTEGER):
+        return f"field {name}: got {value}, expected microseconds since 1970, such as 1787302800125000, or RFC 3339"
     if name == "occurred_at":
         fields["time_precision"] = precision
     return ""
