@@ -8,6 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.errors import VerificationError
 from schemas.ids import Offset, Shard
+from sinks.clickhouse.opening import REJECTED
 from sinks.clickhouse.quoting import quote
 
 WINDOW = 100_000
@@ -32,6 +33,23 @@ def resume(client: Client, shard: Shard, start: Offset) -> Offset:
             return Offset(first_hole)
         end = low
     return start
+
+
+def reach(client: Client, shard: Shard) -> int:
+    """The first offset beyond everything that either table holds of the shard."""
+    highest = _highest(client, shard)
+    return 0 if highest is None else highest + 1
+
+
+def rejected(client: Client, shard: Shard, start: int, end: int) -> list[tuple[Offset, str]]:
+    """The offsets of a range whose rows stand without their parts because ClickHouse did not take those, with the
+    reason."""
+    statuses = " OR ".join(f"{part}_status = {quote(REJECTED)}" for part in ("metadata", "content", "source"))
+    rows = client.query(
+        f"SELECT offset, any(status_reason) FROM events WHERE {_where(shard, start, end)} AND ({statuses}) "
+        "GROUP BY offset ORDER BY offset"
+    ).result_rows
+    return [(Offset(int(offset)), str(reason)) for offset, reason in rows]
 
 
 def present(client: Client, table: str, shard: Shard, start: int, end: int) -> set[int]:

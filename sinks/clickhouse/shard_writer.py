@@ -2,8 +2,10 @@
 
 A batch goes through four steps; after each, what is true if we die there:
 
-1. *Look* which of its offsets are in the tables already, unless it continues what this process delivered. Nothing has
-   changed.
+1. *Look* which of its offsets are in the tables already, unless it continues what this process delivered and lies
+   beyond everything that is there. Nothing has changed. A restart begins before its position, so the first batches
+   may end in the middle of what is there; what was rejected in them is reported again, because the process before may
+   have died between the rows and their dead letters.
 2. *Prove and open*: leaf and chain of each message, its parts in the clear. Nothing has changed.
 3. *Insert* into ``ingest``, which feeds both tables. Each table has all, some or none of the rows: ``resume`` finds the
    first offset that is not in both, and step 1 of the next process leaves out what is there.
@@ -71,6 +73,7 @@ class ShardWriter:
         self._logs = logs
         self._known_logs: tuple[LogStart, ...] = ()
         self._tail: _Tail | None = None
+        self._reach: int | None = None
 
     def close(self) -> None:
         """Close the client."""
@@ -78,31 +81,34 @@ class ShardWriter:
 
     def resume(self, start: Offset) -> Offset:
         """The first offset, not below ``start``, that is not in both tables."""
-        self._tail = None
+        self._tail = self._reach = None
         return positions.resume(self._client, self._shard, start)
 
     def deliver(self, batch: Sequence[Message]) -> Outcome:
         """Make the batch durable; errors of ClickHouse and of the keys are the caller's to classify."""
         first, end = batch[0].offset, batch[-1].offset + 1
-        tail, self._tail = self._tail, None
+        (tail, self._tail), (reach, self._reach) = (self._tail, None), (self._reach, None)
+        if reach is None:
+            reach = positions.reach(self._client, self._shard)
         if log_at(self._covering(first), first) is None:
             return Retry(f"the ledger has opened no log that covers {self._shard} offset {first} yet", 1.0)
         lacking: Mapping[int, int] | None = None
-        if tail is not None and tail.offset == first:
+        rejected: list[tuple[Offset, str]] = []
+        if tail is not None and tail.offset == first >= reach:
             chain: bytes | None = tail.chain
         else:
             lacking, chain = self._lacking(first, end), self._chain_before(first)
+            rejected += positions.rejected(self._client, self._shard, first, end)
         if chain is None:
             return Pause(
                 f"{self._shard} offset {first - 1} is not in ClickHouse, so the chain cannot go on from it: deliver "
                 "from the first offset of its log on, or restore that row"
             )
         proofs = prove(batch, self._known_logs, chain)
-        rejected: list[tuple[Offset, str]] = []
         records, keys = self._opening.records(batch)
         for rows in self._rows(batch, proofs, records, keys, lacking):
             rejected += self._store(rows)
-        self._tail = _Tail(end, proofs[-1].chain)
+        self._tail, self._reach = _Tail(end, proofs[-1].chain), max(reach, end)
         return Delivered(tuple(rejected))
 
     def _covering(self, offset: int) -> tuple[LogStart, ...]:
