@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claude_code import PROMPT, VERSION, run_claude_code
+from claude_code import CHUNKING_VERSION, PROMPT, VERSION, run_claude_code
 from collector_server import OpenedEvent, collector_server
 from fake_messages_api import ANSWER, COMMAND, fake_messages_api
 from faults import Fault, Faults
@@ -32,18 +32,41 @@ def reread(event: OpenedEvent) -> Any:
     return unit.drafts
 
 
+def check_whole_bodies(bodies: list[OpenedEvent], events: list[OpenedEvent]) -> None:
+    """The prompt as the API got it, and what its second turn brought back from the tool."""
+    assert PROMPT in json.dumps(bodies[0].content["messages"])
+    exchange = {bodies[1].metadata["exchange_id"]}
+    (given,) = [event for event in events if event.metadata["exchange_id"] in exchange and event.metadata["call_id"]]
+    assert (given.metadata["kind"], given.metadata["call_id"]) == ("tool_result", "toolu_01Affidavit")
+    assert "affidavit-marker" in json.dumps(given.content)
+    calls = [event for event in events if event.metadata["kind"] == "tool_call" and "command" in str(event.content)]
+    assert COMMAND in [event.content["arguments"].get("command") for event in calls]
+
+
+def check_cut_bodies(bodies: list[OpenedEvent]) -> None:
+    """This version cuts at 60 KB, so what is left is no JSON; it is kept, and the cut is stated."""
+    for body in bodies:
+        assert body.content["body"].startswith('{"model":')
+        (gap,) = json.loads(body.metadata["content_gaps"])
+        assert gap["state"] == "truncated"
+        assert gap["original_size"] > len(body.content["body"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["http/json", "http/protobuf"])
-def test_a_session_with_one_tool_call(protocol: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "protocol"),
+    [(VERSION, "http/json"), (VERSION, "http/protobuf"), (CHUNKING_VERSION, "http/json")],
+)
+def test_a_session_with_one_tool_call(version: str, protocol: str, tmp_path: Path) -> None:
     with fake_messages_api() as api, collector_server("claude-code") as collector:
-        answered = json.loads(run_claude_code(api, collector.url, collector.token, protocol, tmp_path))
+        answered = json.loads(run_claude_code(api, collector.url, collector.token, protocol, tmp_path, version=version))
         events = collector.opened()
     assert answered["result"] == ANSWER
     assert [event for event in events if event.metadata["kind"] == "unparsed"] == []
     for event in events:
         metadata = event.metadata
         assert (metadata["gateway"], metadata["format"]) == ("claude-code", "claude_code")
-        assert (metadata["session_id"], metadata["gateway_version"]) == (answered["session_id"], VERSION)
+        assert (metadata["session_id"], metadata["gateway_version"]) == (answered["session_id"], version)
         assert (metadata["user_id"], metadata["user_id_kind"]) == ("dana@example.com", "configured")
 
     (asked,) = of_event(events, "user_prompt")
@@ -69,13 +92,10 @@ def test_a_session_with_one_tool_call(protocol: str, tmp_path: Path) -> None:
 
     bodies = of_event(events, "api_request_body")
     assert [event.metadata["kind"] for event in bodies] == ["prompt", "prompt"]
-    assert PROMPT in json.dumps(bodies[0].content["messages"])
-    exchange = {bodies[1].metadata["exchange_id"]}
-    (given,) = [event for event in events if event.metadata["exchange_id"] in exchange and event.metadata["call_id"]]
-    assert (given.metadata["kind"], given.metadata["call_id"]) == ("tool_result", "toolu_01Affidavit")
-    assert "affidavit-marker" in json.dumps(given.content)
-    calls = [event for event in events if event.metadata["kind"] == "tool_call" and "command" in str(event.content)]
-    assert COMMAND in [event.content["arguments"].get("command") for event in calls]
+    if version == CHUNKING_VERSION:
+        check_cut_bodies(bodies)
+    else:
+        check_whole_bodies(bodies, events)
 
     names = {event.metadata["extras"].get("otlp.name") for event in events} - {None}
     assert {'"claude_code.interaction"', '"claude_code.llm_request"', '"claude_code.tool"'} <= names

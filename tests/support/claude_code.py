@@ -11,26 +11,32 @@ from pathlib import Path
 import pytest
 
 VERSION = "2.1.331"
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / f"claude-code-{VERSION}"
+CHUNKING_VERSION = "2.1.205"
+"""Of the versions that sent their telemetry in chunks, without a Content-Length."""
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
 PROMPT = "Print the marker with echo"
 
 
-def claude_code() -> Path:
+def claude_code(version: str = VERSION) -> Path:
     """The native binary, installed once; skips, with its reason, where there is no npm."""
+    folder = CACHE / f"claude-code-{version}"
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    binary = CACHE / f"node_modules/@anthropic-ai/claude-code-{platform.system().lower()}-{machine}/claude"
+    binary = folder / f"node_modules/@anthropic-ai/claude-code-{platform.system().lower()}-{machine}/claude"
     if not binary.exists():
         npm = shutil.which("npm")
         if npm is None:
             pytest.skip("THE REAL CLAUDE CODE WAS NOT TESTED: there is no npm to install it with")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        package = f"@anthropic-ai/claude-code@{VERSION}"
-        options = ["--prefix", str(CACHE), "--no-audit", "--no-fund", "--ignore-scripts"]
+        folder.mkdir(parents=True, exist_ok=True)
+        package = f"@anthropic-ai/claude-code@{version}"
+        options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]
         subprocess.run([npm, "install", *options, package], check=True, capture_output=True, timeout=240)
     return binary
 
 
-def run_claude_code(api: str, collector: str, token: str, protocol: str, home: Path, **extra: str) -> str:
+def run_claude_code(
+    api: str, collector: str, token: str, protocol: str, home: Path, *, version: str = VERSION, **extra: str
+) -> str:
     """Run one prompt to its end; returns what it printed (JSON). Telemetry goes to ``collector``."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -53,11 +59,12 @@ def run_claude_code(api: str, collector: str, token: str, protocol: str, home: P
         "OTEL_LOG_TOOL_DETAILS": "1",
         "OTEL_LOG_TOOL_CONTENT": "1",
         "OTEL_LOG_RAW_API_BODIES": "1",
+        "CLAUDE_CODE_OTEL_CONTENT_MAX_LENGTH": "1000000",
         **extra,
     }
     arguments = ["-p", PROMPT, "--allowedTools", "Bash(echo:*)", "--output-format", "json"]
     finished = subprocess.run(
-        [claude_code(), *arguments],
+        [claude_code(version), *arguments],
         cwd=home,
         env=environment,
         stdin=subprocess.DEVNULL,
