@@ -31,12 +31,6 @@ def test_a_batch_arrives_with_its_proof(engine: Database, keys: MemoryKeys) -> N
         (message.offset, proof.leaf_index, proof.leaf.hex().upper(), proof.chain.hex().upper(), proof.entry_kind)
         for message, proof in zip(batch, proofs(batch, log_start()), strict=True)
     ]
-    print(
-        client.query(
-            "SELECT offset, metadata_status, status_reason, tenant, event_id, kind FROM events ORDER BY offset"
-        ).result_rows
-    )
-    print(client.query("SELECT * FROM contents ORDER BY offset").result_rows[:2])
     assert list(rows) == expected
     client.close()
     sink.close()
