@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 import orjson
+
+from collector.openapi import FAILURES
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --code: #8881; --accent: #0b7285; }
@@ -18,7 +20,9 @@ code { padding: .1em .3em; overflow-wrap: anywhere; } pre { padding: .8rem 1rem;
 .method { color: var(--accent); font-weight: 700; margin-right: .5rem; } .dim { color: var(--dim); }
 table { border-collapse: collapse; width: 100%; margin: .6rem 0; } th { text-align: left; }
 td, th { border-top: 1px solid var(--line); padding: .35rem .6rem .35rem 0; vertical-align: top; }
-td:first-child { width: 15rem; } nav a { margin-right: 1rem; } a { color: var(--accent); }
+td:first-child { width: 1%; white-space: nowrap; } a { color: var(--accent); }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
+@media (max-width: 45rem) { td { display: block; width: auto !important; } td + td { border-top: 0; padding-top: 0; } }
 """
 
 
@@ -35,10 +39,12 @@ def render_docs(document: dict[str, Any]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>{escape(info['title'])}</h1><p>{_prose(info['description'])}</p>"
-        f'<nav>{links}<a href="#event">Event fields</a><a href="openapi.json">openapi.json</a></nav>'
+        f'<nav>{links}<a href="#failures">Failures</a><a href="#event">Event fields</a>'
+        '<a href="openapi.json">openapi.json</a></nav>'
         "<h2>Tokens</h2><p>Every request that sends carries <code>Authorization: Bearer aff_…</code>. A token is bound "
         "to a tenant and a gateway: <code>affidavit token create --tenant acme --gateway my-gateway</code>.</p>"
         + "".join(_operation(*operation) for operation in operations)
+        + f'<h2 id="failures">When it fails</h2>{_table(_statuses(FAILURES))}'
         + _event_fields(document["components"]["schemas"]["Event"])
         + "</body></html>"
     )
@@ -54,8 +60,14 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     sent = f"<p>Body: {types}</p>" if types else ""
     example = next((content["example"] for content in body.values() if "example" in content), None)
     shown = f"<pre>{escape(_pretty(example))}</pre>" if example is not None else ""
-    rows = ((f"<b>{escape(code)}</b>", _prose(one["description"])) for code, one in operation["responses"].items())
-    return f"{title}<p>{_prose(operation.get('description', ''))}</p>{sent}{shown}{_table(rows)}"
+    described = {code: one["description"] for code, one in operation["responses"].items()}
+    own = {code: text for code, text in described.items() if text != FAILURES.get(code)}
+    table = _table(_statuses(own))
+    return f"{title}<p>{_prose(operation.get('description', ''))}</p>{sent}{shown}{table}"
+
+
+def _statuses(described: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    return ((f"<b>{escape(code)}</b>", _prose(text)) for code, text in described.items())
 
 
 def _event_fields(event: dict[str, Any]) -> str:

@@ -142,6 +142,7 @@ def _event_schema() -> dict[str, Any]:
     described = ADAPTER.json_schema()
     docs = {field["name"]: field.get("doc", "") for field in schema("metadata.v1")["fields"]}
     docs |= {
+        "kind": "what happened",
         "id": "the sender's own key of the event; the hash of its bytes stands in",
         "content": "messages, arguments, results: any JSON; kept as a part of its own, under its own lifetime",
         "extras": "anything that has no field here",
