@@ -55,7 +55,7 @@ class Unit:
     Attributes:
         source: the exact bytes received, cut out of the body, never re-serialised. They become the source part of the
             unit's first event.
-        source_id: the source's own key for it (``reference`` table of dedupe keys in docs/gateways.md); ``""`` lets
+        source_id: the source's own key for it (docs/gateways.md says which, per format); ``""`` lets
             the hash of ``source`` stand in. Two units with the same key are the same record, sent again.
         drafts: in causal order: prompt, context, guardrail, response, tool_call, tool_result. Never empty unless
             ``error`` is set.

@@ -215,7 +215,7 @@ def prefer(metadata: Metadata, name: str, value: Any, attributes: dict[str, Any]
 def take_usage(attributes: dict[str, Any], metadata: Metadata) -> None:
     """Move token counts, costs and finish reasons to their fields; they belong to the response alone.
 
-    What ``input`` means differs by emitter (trap T1). The convention says that it includes cached tokens. It is taken
+    What ``input`` means differs by emitter. The convention says that it includes cached tokens. It is taken
     so, except where the numbers themselves say otherwise: fewer than the cached ones alone can only be uncached.
     """
     fields: dict[str, Any] = metadata  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""The fields of a StandardLoggingPayload, group by group (docs/gateways.md §1.2)."""
+"""The fields of a StandardLoggingPayload, group by group (docs/gateways.md §1)."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def ask_time(shared: Metadata, times: Metadata) -> Metadata:
 
 
 def take_usage(fields: Fields, response: Metadata, body: object) -> None:
-    """Tokens and cost. LiteLLM counts as OpenAI does: prompt tokens include cached ones (trap T1), whatever the
+    """Tokens and cost. LiteLLM counts as OpenAI does: prompt tokens include cached ones, whatever the
     provider. A failure's zeros are nobody's count, and stay left over."""
     usage = fields.part("metadata").take("usage_object")
     inner = body.get("usage") if isinstance(body, dict) else None

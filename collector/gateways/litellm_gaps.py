@@ -1,4 +1,4 @@
-"""Where LiteLLM cut content before it reached us (docs/gateways.md §1.3)."""
+"""Where LiteLLM cut content before it reached us (docs/gateways.md §1)."""
 
 from __future__ import annotations
 

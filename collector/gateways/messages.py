@@ -1,7 +1,7 @@
 """Looking into the bodies of providers: OpenAI chat and Responses, Anthropic Messages. Shared by the formats.
 
 Bodies are kept as the source wrote them; these functions find what was called, what came back and how it ended, each
-with a JSON pointer to the place. The shapes are those of docs/gateways.md §7.
+with a JSON pointer to the place. The shapes are those of the providers' API references.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def body_results(body: object, at: str) -> list[ToolResult]:
 
 def new_results(messages: object, at: str) -> list[ToolResult]:
     """The tool results that are new in a request: those after the last message of the assistant, for each turn repeats
-    all that came before (trap T6)."""
+    all that came before."""
     if not isinstance(messages, list):
         return []
     first = 0

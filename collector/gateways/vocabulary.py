@@ -34,7 +34,7 @@ _PROVIDERS = {
     "ibm.watsonx.ai": ("ibm.watsonx.ai", "watsonx", "watsonx_text"),
     "moonshot_ai": ("moonshot_ai", "moonshot"),
 }  # fmt: skip
-"""OpenTelemetry ``gen_ai.provider.name`` → the spellings seen (docs/gateways.md, trap T14)."""
+"""OpenTelemetry ``gen_ai.provider.name`` → the spellings seen (docs/gateways.md §2)."""
 
 _BY_SPELLING = {spelling: name for name, spellings in _PROVIDERS.items() for spelling in spellings}
 
