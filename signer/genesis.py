@@ -70,8 +70,9 @@ def format_genesis(genesis: Genesis) -> bytes:
         "vkey": genesis.vkey,
         "opened_ms": genesis.opened_ms,
         "schemas": dict(genesis.schemas),
-        "previous": previous
-        and {
+        "previous": None
+        if previous is None
+        else {
             "origin": previous.origin,
             "size": previous.size,
             "root": previous.root.hex(),
@@ -98,8 +99,9 @@ def parse_genesis(data: bytes) -> Genesis:
             topic_id=document["topic_id"],
             start_offset=document["start_offset"],
             schemas=tuple(sorted(document["schemas"].items())),
-            previous=previous
-            and Predecessor(
+            previous=None
+            if previous is None
+            else Predecessor(
                 previous["origin"],
                 previous["size"],
                 bytes.fromhex(previous["root"]),

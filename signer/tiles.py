@@ -146,7 +146,7 @@ def decode_bundle(data: bytes, width: int) -> list[bytes]:
     size = (data[0] << 8 | data[1]) if len(data) > 1 else 0
     step = size + 2
     if len(data) == width * step and data[::step] == data[:1] * width and data[1::step] == data[1:2] * width:
-        return [data[at : at + size] for at in range(2, len(data), step)]  # all of one size: no need to walk
+        return [data[at : at + size] for at in range(2, len(data) + 2, step)]  # all of one size: no need to walk
     entries: list[bytes] = []
     at, end = 0, len(data)
     while at < end - 1:

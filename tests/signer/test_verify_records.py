@@ -20,6 +20,7 @@ from schemas.record import decode_record, encode_record
 from signer.clock import Clock
 from signer.report import Finding, Progress, Report
 from signer.verify_event import EventReport, verify_event
+from signer.verify_ledger import Scope, verify_ledger
 from signer.verify_records import Comparison
 
 RECORDS = 300
@@ -329,8 +330,6 @@ def test_only_the_first_hundred_findings_are_kept(signed: tuple[World, ListEvide
 def test_the_report_as_json(signed: tuple[World, ListEvidence]) -> None:
     world, evidence = signed
     told: list[Progress] = []
-    from signer.verify_ledger import Scope, verify_ledger
-
     scope = Scope(source=evidence, keys=world.keys, clock=Clock(world.clock, world.wait))
     report = verify_ledger(world.objects, world.trust, scope, told.append).as_dict()
     assert (report["exit_code"], report["records"], report["failures"], report["source"]) == (0, RECORDS, 0, "list")
