@@ -44,6 +44,9 @@ from schemas.errors import MalformedInput
 from schemas.metadata import Metadata
 
 
+OUR_BUG = "affidavit could not read this record, which is a bug; its bytes are kept"
+
+
 class OtlpFormat:
     """Requests of one signal. ``POST /v1/logs`` and ``POST /v1/traces``."""
 
@@ -110,6 +113,8 @@ def _unit(cut: Cut, group: Group, shared: Metadata, extras: dict[str, str]) -> U
         finish(drafts, cut.telemetry, extras, group.dropped)
     except RecursionError:
         return Unit(cut.source, error="got values nested too deeply to read", pointer=cut.pointer)
+    except Exception as bug:  # a mistake of a mapping may cost the view of one record, never the record or its batch
+        return Unit(cut.source, error=f"{OUR_BUG}: {type(bug).__name__}", pointer=cut.pointer)
     for draft in drafts:
         draft.pointer = cut.pointer
     return Unit(cut.source, source_id, drafts, pointer=cut.pointer)

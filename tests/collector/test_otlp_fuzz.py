@@ -31,7 +31,7 @@ from collector.assemble import Stamp, assemble
 from collector.gateways import Reading, Received, claude_code, genai_attributes
 from collector.gateways.genai import SIGNS_OF_INFERENCE
 from collector.gateways.genai_events import MESSAGES
-from collector.gateways.otlp import OtlpFormat, OtlpMetrics
+from collector.gateways.otlp import OUR_BUG, OtlpFormat, OtlpMetrics
 from collector.gateways.otlp_telemetry import CONTAINERS, Signal
 from collector.sealing import Sealing
 
@@ -116,6 +116,7 @@ def attempt(body: bytes, signal: Signal, media_type: str) -> Reading:
     assembled = assemble(reading, known, Stamp("c-1", 0))
     SEALING.seal([event for events in assembled for event in events])
     assert all(events for events in assembled)
+    assert [unit.error for unit in reading.units if unit.error.startswith(OUR_BUG)] == []
     if reading.error:
         assert [unit.source for unit in reading.units] == [body]
     return reading
