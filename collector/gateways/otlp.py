@@ -43,7 +43,6 @@ from collector.json_units import parse_json
 from schemas.errors import MalformedInput
 from schemas.metadata import Metadata
 
-
 OUR_BUG = "affidavit could not read this record, which is a bug; its bytes are kept"
 
 
