@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from schemas.entry import pack_commitments
 from schemas.errors import MalformedInput
 from schemas.event import Event
 from schemas.fingerprints import RECORD_V1
-from schemas.ids import EVENTS, KeyId
+from schemas.ids import EVENTS
 from schemas.metadata import KIND_CODES
 from schemas.metadata_binary import encode_metadata
 from schemas.parts import CONTENT, METADATA, SOURCE, Sealer, SubjectKey
@@ -27,11 +28,22 @@ Parts = tuple[tuple[int, bytes], ...]
 Owner = tuple[str, str, str, str]
 """Tenant, subject, retention class, month of receipt: a key scope but for the type of the part."""
 
-_NO_KEY = SubjectKey(KeyId(b""), b"")
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events with their plain parts, and the key scopes that sealing them takes, each once."""
+
+    events: Sequence[Event]
+    plain: Sequence[Parts]
+    owners: Sequence[Owner]
+    scopes: Sequence[KeyScope]
 
 
 class Sealing:
-    """Seals batches of events. Safe to use from any number of threads: each has a compressor of its own."""
+    """Seals batches of events. Safe to use from any number of threads: each has a compressor of its own.
+
+    :meth:`seal` is three steps, for a caller that wants only the one that blocks on a thread of its own.
+    """
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -43,38 +55,50 @@ class Sealing:
         Raises:
             Unavailable: the keys cannot be had; nothing was sealed.
         """
-        plain = [_parts(event) for event in events]
-        owners = [
-            (event.tenant, event.subject, event.retention_class, _month_of_day(event.metadata["received_at"] // _DAY))
-            for event in events
-        ]
-        keys = self._subject_keys(owners, plain)
+        batch = prepare(events)
+        return self.seal_batch(batch, self.subject_keys(batch), topic)
+
+    def subject_keys(self, batch: Batch) -> list[SubjectKey]:
+        """The key of each scope of the batch, in one look-up. Blocks.
+
+        Raises:
+            Unavailable: they cannot be had.
+        """
+        return self._keys.for_scopes(batch.scopes)
+
+    def seal_batch(self, batch: Batch, keys: Sequence[SubjectKey], topic: str = EVENTS) -> list[Outgoing]:
+        """Seal a batch under the keys of its scopes. CPU work only."""
+        by_owner: dict[Owner, dict[int, SubjectKey]] = {}
+        for (tenant, subject, retention_class, part_type, month), key in zip(batch.scopes, keys, strict=True):
+            by_owner.setdefault((tenant, subject, retention_class, month), {})[part_type] = key
         sealer = self._sealer()
         return [
-            _seal(event, parts, keys[owner], topic, sealer)
-            for event, parts, owner in zip(events, plain, owners, strict=True)
+            _seal(event, parts, by_owner[owner], topic, sealer)
+            for event, parts, owner in zip(batch.events, batch.plain, batch.owners, strict=True)
         ]
-
-    def _subject_keys(self, owners: Sequence[Owner], plain: Sequence[Parts]) -> dict[Owner, dict[int, SubjectKey]]:
-        """The keys of every owner, by part type, in one look-up."""
-        wanted: dict[Owner, dict[int, SubjectKey]] = {}
-        scopes: list[KeyScope] = []
-        for owner, parts in zip(owners, plain, strict=True):
-            own = wanted.setdefault(owner, {})
-            for part_type, _ in parts:
-                if part_type not in own:
-                    own[part_type] = _NO_KEY
-                    tenant, subject, retention_class, month = owner
-                    scopes.append(KeyScope(tenant, subject, retention_class, part_type, month))
-        for scope, key in zip(scopes, self._keys.for_scopes(scopes), strict=True):
-            wanted[scope.tenant, scope.subject, scope.retention_class, scope.month][scope.part_type] = key
-        return wanted
 
     def _sealer(self) -> Sealer:
         sealer: Sealer | None = getattr(self._here, "sealer", None)
         if sealer is None:
             sealer = self._here.sealer = Sealer()
         return sealer
+
+
+def prepare(events: Sequence[Event]) -> Batch:
+    """Encode the parts of events and gather the scopes of the keys. CPU work only."""
+    plain = [_parts(event) for event in events]
+    owners = [
+        (event.tenant, event.subject, event.retention_class, _month_of_day(event.metadata["received_at"] // _DAY))
+        for event in events
+    ]
+    wanted = dict.fromkeys(
+        (owner, part_type) for owner, parts in zip(owners, plain, strict=True) for part_type, _ in parts
+    )
+    scopes = [
+        KeyScope(tenant, subject, retention_class, part_type, month)
+        for (tenant, subject, retention_class, month), part_type in wanted
+    ]
+    return Batch(events, plain, owners, scopes)
 
 
 def _parts(event: Event) -> Parts:
