@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from schemas.errors import LedgerContradiction, Unavailable
+from schemas.errors import EvidenceIncomplete, LedgerContradiction, MalformedInput, Unavailable
 from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, encode_sets
 from signer.clock import wall_clock
 from signer.ledger import Ledger
@@ -131,7 +131,12 @@ def last_set(ledger: Ledger, opened: OpenLog) -> CheckpointSet | None:
     last: CheckpointSet | None = None
     size = opened.writer.lock.size
     for index in range(size - 1, 0, -1):
-        entry = decode_set(ledger.entry(opened.log.origin, size, index))
+        try:
+            entry = decode_set(ledger.entry(opened.log.origin, size, index))
+        except (EvidenceIncomplete, MalformedInput) as error:
+            raise LedgerContradiction(
+                f"H5 {opened.log.origin}: entry {index} is not a checkpoint set: {error}; restore the object store"
+            ) from None
         if last is not None and entry.sequence != last.sequence:
             break
         last = last or entry

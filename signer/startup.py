@@ -173,7 +173,7 @@ def _resume(stores: Stores, log: Log, now_ms: int) -> OpenLog:
         publish(stores.control, stores.objects, lock, staged or Staged(lock.size, lock.size, ()))
     _delete_stale(stores.objects, lock)
     genesis = _genesis(ledger, log, key)
-    last_entry = head.entries[-1] if head.entries else ledger.entry(log.origin, lock.size, lock.size - 1)
+    last_entry = head.entries[-1] if head.entries else _last_entry(ledger, lock)
     last_ms = _last_time(log, last_entry, lock.size, now_ms)
     writer = LogWriter(stores.control, stores.objects, stores.key, lock, head)
     return OpenLog(log, genesis, writer, last_entry, last_ms)
@@ -253,6 +253,16 @@ def _edge(ledger: Ledger, lock: Lock) -> Head:
             "changed; restore the object store"
         )
     return head
+
+
+def _last_entry(ledger: Ledger, lock: Lock) -> bytes:
+    """H5 where the last bundle is full, and so no part of the edge."""
+    try:
+        return ledger.entry(lock.origin, lock.size, lock.size - 1)
+    except (EvidenceIncomplete, MalformedInput) as error:
+        raise LedgerContradiction(
+            f"H5 {lock.origin}: the last bundle at size {lock.size} is not whole: {error}; restore the object store"
+        ) from None
 
 
 def _delete_stale(objects: Objects, lock: Lock) -> None:

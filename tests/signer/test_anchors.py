@@ -98,6 +98,22 @@ async def test_it_halts_when_a_log_was_shortened_or_is_gone() -> None:
         await world.anchor()
 
 
+async def test_it_halts_when_its_last_set_is_broken() -> None:
+    world = World()
+    await world.append_opaque(1)
+    await world.sign()
+    for _ in range(255):
+        await world.anchor()
+    key = ledger_key(ANCHOR_ORIGIN, "tile/entries/000")
+    good = world.objects.get(key)
+    world.objects.put(key, good[:-1])
+    with pytest.raises(LedgerContradiction, match=r"H5 .* is not whole"):
+        await world.anchor()
+    world.objects.put(key, good[: len(good) - 200] + bytes(200))
+    with pytest.raises(LedgerContradiction, match=r"H5 .* the last entry does not parse"):
+        await world.anchor()
+
+
 async def test_a_set_over_hundreds_of_logs() -> None:
     """More than one entry holds: it is split, read back, and goes on."""
     world = World()

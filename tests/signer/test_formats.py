@@ -382,7 +382,8 @@ def message(offset: int, time_ms: int = 5, **changes: Any) -> Message:
 @given(st.lists(st.integers(0, 300), max_size=6))
 def test_the_log_is_the_same_in_any_batches(counts: list[int]) -> None:
     entries = [b"entry %d" % index for index in range(sum(counts))]
-    head, written, at = EMPTY, {}, 0
+    written: dict[str, bytes] = {}
+    head, at = EMPTY, 0
     for count in counts:
         batch = extend(head, entries[at : at + count])
         head, at = batch.head, at + count

@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faults import Crash, Fault, Faults
+from memory_control import MemoryControl
+from memory_objects import MemoryObjects
 from signed_ledger import CONTROL_SHARD, EVENTS_ORIGIN, KEY, SHARD, World, until
 
 from schemas.errors import LedgerContradiction
@@ -59,7 +61,7 @@ async def test_a_crash_at_each_letter(letter: str) -> None:
     before = lock_of(world)
     await world.append_opaque(7)
     rehearsal = World(shards=[SHARD])
-    rehearsal.bus, rehearsal.objects, rehearsal.control = world.bus, *copies(world)
+    rehearsal.bus, (rehearsal.objects, rehearsal.control) = world.bus, copies(world)
     trace = Faults()
     await rehearsal.sign(trace)
     number = 1 + next(at for at, write in enumerate(trace.trace) if write.startswith(name))
@@ -76,7 +78,7 @@ async def test_a_crash_at_each_letter(letter: str) -> None:
     assert staging(world) == []
 
 
-def copies(world: World):  # type: ignore[no-untyped-def]
+def copies(world: World) -> tuple[MemoryObjects, MemoryControl]:
     """Copies of object store and control database."""
     other = World(shards=[SHARD])
     other.objects.create([NewObject(info.key, world.objects.get(info.key)) for info in world.objects.list("")])
@@ -236,7 +238,7 @@ def bus_was_rewritten(world: World) -> None:
     world.bus._messages[SHARD][-1] = last._replace(commitments=b"\x01" + b"\x07" * 32)
 
 
-CONTRADICTIONS = {
+CONTRADICTIONS: dict[Callable[[World], None], str] = {
     second_log: "H1 events/0: got 2 open logs",
     other_deployment: "H1 events/0: the open log is other.example.com",
     no_lock_row: "H1 .* its lock row is gone",
@@ -275,6 +277,18 @@ def test_start_up_halts(contradict: Callable[[World], None]) -> None:
         asyncio.run(until(world.signer().run, [SHARD], lambda: False))
     assert {info.key: world.objects.get(info.key) for info in world.objects.list("ledger/")} == before
     assert world.control.lock(EVENTS_ORIGIN) == lock, "nothing was signed"
+
+
+@pytest.mark.parametrize("size", [255, 511])
+async def test_a_full_last_bundle_that_is_broken_or_gone_halts(size: int) -> None:
+    world = await signed(size)
+    key = ledger_key(EVENTS_ORIGIN, f"tile/entries/{size // 256:03d}")
+    world.objects.put(key, world.objects.get(key)[:-1])
+    with pytest.raises(LedgerContradiction, match=r"H5 .* is not whole: got a bundle of"):
+        await until(world.signer().run, [SHARD], lambda: False)
+    world.objects.delete([key])
+    with pytest.raises(LedgerContradiction, match=r"H5 .* is not whole: .* is not there"):
+        await until(world.signer().run, [SHARD], lambda: False)
 
 
 async def test_one_shard_that_halts_does_not_hold_up_another() -> None:
