@@ -1,146 +1,211 @@
-"""Every write of the ClickHouse sink goes wrong in every way; afterwards each offset is once in both tables."""
+"""Inserts that go wrong in every way: afterwards each offset is there once, in both tables, and everything verifies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
 
 import pytest
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from embedded_engine import Database
-from faults import Crash, Fault
+from faulty_engine import Fault, FaultyEngine
 from ledgered import SHARD, log_start, messages, proofs
 from memory_keys import MemoryKeys
 
-from schemas.entry import unpack_commitments
 from schemas.ids import Offset
-from schemas.parts import METADATA, Opener, part_key
-from schemas.record import decode_record
+from sinks.clickhouse.evidence import ClickHouseEvidence
+from sinks.clickhouse.integrity import failures
+from sinks.clickhouse.opening import Opening
 from sinks.clickhouse.sink import ClickHouseSink
-from sinks.contract import Delivered, Outcome, Retry
+from sinks.contract import Delivered, Outcome, Pause, Retry
 from stores.bus import Message
 
-BATCHES = (Offset(0), Offset(7), Offset(19), Offset(30))
+SIZE = 7
 
 
-class FaultyEngine:
-    """An engine whose n-th insert goes wrong; ``poison`` are bytes that it refuses as a row's fault."""
-
-    def __init__(self, database: Database, plan: Mapping[int, Fault], poison: bytes = b"\x00never\x00") -> None:
-        self.database = database.database
-        self.client: Callable[..., Client] = database.client
-        self.inserts = 0
-        self._inner = database
-        self._plan = plan
-        self._poison = poison
-
-    def insert(self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int]) -> None:
-        self.inserts += 1
-        fault = self._plan.get(self.inserts)
-        if self._poison in body:
-            raise DatabaseError("Code: 117. DB::Exception: a row that it does not take", code=117)
-        if fault is None or fault.writes:
-            self._inner.insert(client, table, body, settings)
-        if fault in (Fault.CRASHED_BEFORE, Fault.CRASHED_AFTER):
-            raise Crash
-        if fault is not None:
-            raise OperationalError("the connection was lost")
-
-    def close(self) -> None: ...
-
-
-def sink_over(engine: FaultyEngine, keys: MemoryKeys) -> ClickHouseSink:
+def sink_of(engine: Database | FaultyEngine, keys: MemoryKeys) -> ClickHouseSink:
     sink = ClickHouseSink(engine, keys, lambda shard: [log_start(shard)])
     sink.open()
     return sink
 
 
-def drive(sink: ClickHouseSink, batch: list[Message]) -> bool:
-    """Deliver the rest of the shard as the runner would; false when the process died."""
-    try:
-        position = sink.resume(SHARD, Offset(0))
-        edges = [edge for edge in BATCHES if edge > position]
-        for edge in edges:
-            outcome: Outcome = Retry("")
-            for _ in range(3):
-                outcome = sink.deliver(SHARD, batch[position:edge])
-                if isinstance(outcome, Delivered):
-                    break
-            assert outcome == Delivered()
-            position = edge
-    except Crash:
-        return False
-    finally:
-        sink.close()
-    return True
+def run(sink: ClickHouseSink, batch: list[Message]) -> None:
+    """What the runner does: resume, deliver in batches, send again what is to be sent again."""
+    at = sink.resume(SHARD, Offset(0))
+    tries = 0
+    while at < len(batch):
+        outcome = sink.deliver(SHARD, batch[at : at + SIZE])
+        if isinstance(outcome, Delivered):
+            at = Offset(min(at + SIZE, len(batch)))
+        else:
+            assert isinstance(outcome, Retry), outcome
+            tries += 1
+            assert tries < 20
 
 
 def check(engine: Database, batch: list[Message]) -> None:
+    """Everything, from the tables alone."""
     client = engine.client()
-    expected = [
-        (message.offset, proof.chain.hex()) for message, proof in zip(batch, proofs(batch, log_start()), strict=True)
-    ]
-    rows = client.query("SELECT offset, lower(hex(chain)) FROM events ORDER BY offset").result_rows
-    assert list(rows) == expected
-    contents = client.query("SELECT offset FROM contents ORDER BY offset").result_rows
-    assert [offset for (offset,) in contents] == [message.offset for message in batch]
-    client.close()
+    try:
+        for table in ("events", "contents"):
+            rows = client.query(f"SELECT count(), uniqExact(offset) FROM {table}").result_rows
+            assert rows == [(len(batch), len(batch))], table
+        assert failures(client) == []
+        found = list(ClickHouseEvidence(client).scan(SHARD, Offset(0), Offset(1 << 40)))
+        expected = proofs(batch, log_start())
+        assert [(item.offset, item.leaf, item.chain) for item in found] == [
+            (message.offset, proof.leaf, proof.chain) for message, proof in zip(batch, expected, strict=True)
+        ]
+        assert all(len(item.opened) == 3 for item in found)
+    finally:
+        client.close()
 
 
 @pytest.mark.parametrize("fault", list(Fault))
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_each_insert_fails_once(engine: Database, keys: MemoryKeys, number: int, fault: Fault) -> None:
-    batch = messages(keys, 30)
-    faulty = FaultyEngine(engine, {number: fault})
-    if not drive(sink_over(faulty, keys), batch):
-        assert drive(sink_over(FaultyEngine(engine, {}), keys), batch)
-    assert faulty.inserts >= number
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_one_insert_goes_wrong(engine: Database, keys: MemoryKeys, fault: Fault, at: int) -> None:
+    faulty = FaultyEngine(engine, [None] * at + [fault])
+    sink, batch = sink_of(faulty, keys), messages(keys, 3 * SIZE)
+    run(sink, batch)
+    assert faulty.inserts >= 3
+    check(engine, batch)
+    sink.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", list(itertools.product(Fault, repeat=2)))
+def test_two_inserts_go_wrong_and_the_process_dies_after_the_first(
+    engine: Database, keys: MemoryKeys, plan: tuple[Fault, Fault]
+) -> None:
+    batch = messages(keys, 3 * SIZE)
+    first = sink_of(FaultyEngine(engine, plan[:1]), keys)
+    first.deliver(SHARD, batch[:SIZE])
+    first.close()
+    second = sink_of(FaultyEngine(engine, plan[1:]), keys)
+    run(second, batch)
+    second.close()
     check(engine, batch)
 
 
-@pytest.mark.parametrize("table", ["events", "contents"])
-def test_a_crash_between_the_two_tables_is_repaired(engine: Database, keys: MemoryKeys, table: str) -> None:
-    batch = messages(keys, 30)
-    assert drive(sink_over(FaultyEngine(engine, {}), keys), batch)
+@pytest.mark.parametrize("fault", [Fault.EVENTS_ONLY, Fault.CONTENTS_ONLY])
+def test_resume_sees_what_one_table_lacks(engine: Database, keys: MemoryKeys, fault: Fault) -> None:
+    faulty = FaultyEngine(engine, [None, fault])
+    sink, batch = sink_of(faulty, keys), messages(keys, 3 * SIZE)
+    assert sink.deliver(SHARD, batch[:SIZE]) == Delivered()
+    assert isinstance(sink.deliver(SHARD, batch[SIZE : 2 * SIZE]), Retry)
+    assert sink.resume(SHARD, Offset(0)) == SIZE
+    assert sink.resume(SHARD, Offset(SIZE + 2)) == SIZE + 2
+    assert sink.deliver(SHARD, batch[SIZE:]) == Delivered()
+    check(engine, batch)
+    sink.close()
+
+
+def test_a_batch_that_is_there_already_is_harmless(engine: Database, keys: MemoryKeys) -> None:
+    sink, batch = sink_of(engine, keys), messages(keys, 30)
+    for low, high in ((0, 10), (0, 10), (5, 12), (0, 20), (19, 30), (3, 4), (0, 30)):
+        assert sink.deliver(SHARD, batch[low:high]) == Delivered()
+    check(engine, batch)
+    sink.close()
+
+
+def test_holes_near_the_end_are_filled_whichever_table_has_them(engine: Database, keys: MemoryKeys) -> None:
+    sink, batch = sink_of(engine, keys), messages(keys, 30)
+    assert sink.deliver(SHARD, batch) == Delivered()
     client = engine.client()
-    client.command(f"DELETE FROM {table} WHERE offset >= 19 SETTINGS lightweight_deletes_sync = 2")
+    client.command("DELETE FROM events WHERE offset IN (9, 25)")
+    client.command("DELETE FROM contents WHERE offset IN (12, 13, 29)")
     client.close()
-    sink = sink_over(FaultyEngine(engine, {}), keys)
-    assert sink.resume(SHARD, Offset(0)) == 19
-    sink.close()
-    assert drive(sink_over(FaultyEngine(engine, {}), keys), batch)
+    assert sink.resume(SHARD, Offset(0)) == 9
+    run(sink, batch)
     check(engine, batch)
+    sink.close()
 
 
-def test_one_poisoned_row_is_rejected_and_its_neighbours_arrive(engine: Database, keys: MemoryKeys) -> None:
+def test_rows_that_were_deleted_come_back_though_their_token_is_remembered(engine: Database, keys: MemoryKeys) -> None:
+    sink, batch = sink_of(engine, keys), messages(keys, SIZE)
+    assert sink.deliver(SHARD, batch) == Delivered()
+    client = engine.client()
+    for table in ("events", "contents"):
+        client.command(f"DELETE FROM {table} WHERE 1")
+    client.close()
+    assert sink.resume(SHARD, Offset(0)) == 0
+    assert sink.deliver(SHARD, batch) == Delivered()
+    check(engine, batch)
+    sink.close()
+
+
+def test_an_insert_that_is_still_running_when_it_is_sent_again_counts_once(engine: Database, keys: MemoryKeys) -> None:
+    """The connection broke, the server did not notice: the second insert has the first one's token."""
+    sent: list[tuple[bytes, dict[str, str | int]]] = []
+    batch = messages(keys, SIZE)
+
+    class Late(FaultyEngine):
+        def insert(self, client, table, body, settings) -> None:  # type: ignore[no-untyped-def]
+            sent.append((body, dict(settings)))
+            super().insert(client, table, body, settings)
+
+    sink = sink_of(Late(engine, [Fault.LOST]), keys)
+    assert isinstance(sink.deliver(SHARD, batch), Retry)
+    assert sink.deliver(SHARD, batch) == Delivered()
+    client = engine.client()
+    engine.insert(client, "ingest", *sent[0])
+    client.close()
+    check(engine, batch)
+    sink.close()
+
+
+def marked(message: Message, keys: MemoryKeys) -> bytes:
+    """Bytes that only this message's rows hold."""
+    opening = Opening(keys)
+    (record,), part_keys = opening.records([message])
+    return opening.open(message, record, part_keys).source
+
+
+def test_a_poison_row_is_set_aside_and_blocks_nobody(engine: Database, keys: MemoryKeys) -> None:
     batch = messages(keys, 30)
-    # The row that stands for a rejected one keeps the commitments and loses the salt: so the salt is the poison.
-    probe = sink_over(FaultyEngine(engine, {}), keys)
-    assert probe.deliver(SHARD, batch[:11]) == Delivered()
-    probe.close()
-    salt = opened_salt(keys, batch[11])
-    faulty = FaultyEngine(engine, {}, poison=salt)
-    sink = sink_over(faulty, keys)
-    outcome = sink.deliver(SHARD, batch[11:])
-    assert isinstance(outcome, Delivered)
-    assert [offset for offset, _ in outcome.rejected] == [11]
-    assert "code 117" in outcome.rejected[0][1]
+    poisons = {3: 117, 4: 1001, 29: 33}
+    marks = [(marked(batch[at], keys), code) for at, code in poisons.items()]
+
+    def poison(body: bytes) -> int | None:
+        return next((code for mark, code in marks if mark in body), None)
+
+    sink = sink_of(FaultyEngine(engine, poison=poison), keys)
+    outcome = sink.deliver(SHARD, batch)
+    assert outcome == Delivered(
+        tuple((Offset(at), f"ClickHouse does not take the row: code {code}") for at, code in poisons.items())
+    )
+    client = engine.client()
+    rows = client.query(
+        "SELECT offset, metadata_status, content_status, source_status, event_id FROM events "
+        "WHERE metadata_status != 'ok' ORDER BY offset"
+    ).result_rows
+    assert [row[:4] for row in rows] == [(at, "rejected", "rejected", "rejected") for at in poisons]
+    assert {failure.check for failure in failures(client)} == {"status"}
+    counts = client.query("SELECT count(), uniqExact(offset) FROM contents").result_rows
+    assert counts == [(30, 30)]
+    client.close()
+    assert sink.resume(SHARD, Offset(0)) == 30
+    sink.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        *((code, Retry) for code in (159, 210, 241, 243, 252, 999)),
+        *((code, Pause) for code in (16, 60, 497, 516)),
+    ],
+)
+def test_errors_are_classified(engine: Database, keys: MemoryKeys, code: int, expected: type[Outcome]) -> None:
+    sink, batch = sink_of(FaultyEngine(engine, [Fault.LOST], code=code), keys), messages(keys, 3)
+    outcome = sink.deliver(SHARD, batch)
+    assert isinstance(outcome, expected)
+    assert f"Code: {code}" in outcome.reason  # type: ignore[union-attr]
+    assert sink.deliver(SHARD, batch) == Delivered()
     check(engine, batch)
     sink.close()
-    # The process may have died before it wrote the dead letter: a restart is told again.
-    again = sink_over(FaultyEngine(engine, {}), keys)
-    assert again.resume(SHARD, Offset(0)) == 30
-    outcome = again.deliver(SHARD, batch[5:20])
-    assert isinstance(outcome, Delivered)
-    assert [offset for offset, _ in outcome.rejected] == [11]
-    check(engine, batch)
-    again.close()
 
 
-def opened_salt(keys: MemoryKeys, message: Message) -> bytes:
-    """The salt of the metadata part, which is in the clear in a row."""
-    record = decode_record(message.value)
-    part = record.parts[0]
-    assert part.type == METADATA
-    key = part_key(keys.by_id([part.key_id])[part.key_id], record.event_id, part.type)
-    return Opener().open(part, unpack_commitments(message.commitments)[METADATA], record.event_id, key).salt
+def test_missing_tables_are_for_a_person(engine: Database, keys: MemoryKeys) -> None:
+    sink = ClickHouseSink(engine, keys, lambda shard: [log_start(shard)])
+    outcome = sink.deliver(SHARD, messages(keys, 1))
+    assert isinstance(outcome, Pause)
+    assert "Code: 60" in outcome.reason
+    sink.close()
