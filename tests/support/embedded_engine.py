@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 
 class Database:
-    """Implements :class:`sinks.clickhouse.engine.Engine` on one database of the process's engine. ``close`` drops it."""
+    """An :class:`sinks.clickhouse.engine.Engine` on one database of the process's engine; ``close`` drops it."""
 
     def __init__(self, engine: EmbeddedEngine, name: str) -> None:
         self.database = name

@@ -38,8 +38,7 @@ def leaves(node: object, at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def distinct(record: Any, keep: Sequence[str] = ()) -> Any:
-    """A copy of ``record`` in which each leaf has a value of its own, of the type it had; those at the pointers ``keep``
-    stay."""
+    """A copy of ``record`` in which each leaf has a value of its own, of the type it had; those at ``keep`` stay."""
     numbers = itertools.count(10_007, 13)
 
     def walk(node: Any, at: str) -> Any:
