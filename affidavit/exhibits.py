@@ -102,26 +102,30 @@ class Exhibits:
                 return self._clickhouse(wiring)
 
     def _clickhouse(self, wiring: Wiring) -> EvidenceSource:
+        from sinks.clickhouse.engine import DATABASE
         from sinks.clickhouse.evidence import ClickHouseEvidence
 
         other = running(self.layout, CLICKHOUSE)
         if other is not None:
-            client = self._remote_client(other)
+            client = self._remote_client(other, DATABASE)
         else:
             if not self.layout.clickhouse.is_dir():
                 raise EvidenceIncomplete(f"there is no ClickHouse in {self.layout.root}")
+            database = self.layout.clickhouse / "metadata" / DATABASE
+            if database.is_dir() and not database.is_symlink():
+                raise ConfigurationError(
+                    f"{self.layout.clickhouse} was copied without its symbolic links, and no engine opens it: cp -a"
+                )
             self._stack.enter_context(hold(self.layout, [CLICKHOUSE], "verify"))
             client = wiring.engine.client()
         self._stack.callback(client.close)
         return ClickHouseEvidence(client)
 
-    def _remote_client(self, other: Running) -> Client:
+    def _remote_client(self, other: Running, database: str) -> Client:
         """A client of the running process, over its read-only interface."""
         from clickhouse_connect import common
         from clickhouse_connect.driver import create_client
         from clickhouse_connect.driver.exceptions import ClickHouseError
-
-        from sinks.clickhouse.engine import DATABASE
 
         if not other.url:
             raise Unavailable(f"process {other.pid} (affidavit {other.command}) is still starting: try again")
@@ -134,7 +138,7 @@ class Exhibits:
                 port=address.port,
                 username="affidavit",
                 password=reader_token(self.layout),
-                database=DATABASE,
+                database=database,
                 autogenerate_session_id=False,
             )
         except ClickHouseError as error:

@@ -111,12 +111,13 @@ def _layout(data: Path | None) -> Layout:
 def _verify(exhibits: Exhibits, scope: Scope, as_of: str | None, shards: list[str]) -> Report:
     from affidavit.verdict import never_hollow
     from schemas.ids import parse_shard
+    from signer.clock import wall_clock
     from signer.verify_ledger import verify_ledger
 
     scope = dataclasses.replace(scope, shards=tuple(parse_shard(shard) for shard in shards))
     if as_of is not None:
-        moment = _parse_time(as_of)
-        scope = dataclasses.replace(scope, clock=dataclasses.replace(scope.clock, now=lambda: moment))
+        offset = _parse_time(as_of) - scope.clock.now()  # time goes on from there: the verifier waits for things
+        scope = dataclasses.replace(scope, clock=dataclasses.replace(scope.clock, now=lambda: wall_clock() + offset))
     with _progress() as progress:
         return never_hollow(verify_ledger(exhibits.objects, exhibits.trust, scope, progress))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -18,6 +19,10 @@ from typing import Any, TypeVar
 import httpx
 
 from affidavit.demo.parcel import Parcel
+from affidavit.layout import Layout
+from affidavit.settings import load
+from affidavit.status import Status, read_status
+from affidavit.wiring import Wiring
 
 START_SECONDS = 60.0
 WAIT_SECONDS = 45.0
@@ -103,6 +108,12 @@ class Deployment:
         """Run a command with ``--json`` and return its document."""
         document: dict[str, Any] = json.loads(self.command(*arguments, "--json", expect=expect).out)
         return document
+
+    def status(self) -> Status:
+        """How far everything is, without the seconds that a command takes to start."""
+        layout = Layout(self.data)
+        with Wiring(layout, load(layout, {})) as wiring:
+            return asyncio.run(read_status(wiring))
 
     def make_tokens(self, tenant: str, gateways: Sequence[str]) -> None:
         """A token for each gateway."""
