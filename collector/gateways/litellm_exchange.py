@@ -122,9 +122,11 @@ def _built_in_tools(fields: Fields) -> dict[str, Any]:
 
 
 def _context_drafts(fields: Fields, starting: Metadata) -> list[Draft]:
-    """One event per search in a vector store: its documents were put before the model."""
+    """One event per document that a search in a vector store put before the model; the first of a search tells the
+    search as well. A search without documents is one event."""
     drafts = []
     for at, search in enumerate(fields.part("metadata").take_objects("vector_store_request_metadata")):
+        place = f"/metadata/vector_store_request_metadata/{at}"
         own = Fields(search)
         metadata: Metadata = {
             **starting,
@@ -132,9 +134,26 @@ def _context_drafts(fields: Fields, starting: Metadata) -> list[Draft]:
             "operation": "retrieval",
         }
         _take_span(own, metadata)
-        content = {name: value for name, value in search.items() if value is not None}
-        drafts.append(Draft("context", metadata, content, f"/metadata/vector_store_request_metadata/{at}"))
+        documents = own.part("vector_store_search_response").take_objects("data")
+        told = {name: value for name, value in search.items() if value is not None}
+        if not documents:
+            drafts.append(Draft("context", metadata, told, place))
+            continue
+        response = {name: value for name, value in told["vector_store_search_response"].items() if name != "data"}
+        told["vector_store_search_response"] = response
+        for index, document in enumerate(documents):
+            content = {**(told if index == 0 else {}), "document": document}
+            named: Metadata = {**metadata, "document_id": _name_of(document), "document_label": _label_of(document)}
+            drafts.append(Draft("context", named, content, f"{place}/vector_store_search_response/data/{index}"))
     return drafts
+
+
+def _name_of(document: dict[str, Any]) -> str:
+    return Fields(document).take_text("file_id", "id")
+
+
+def _label_of(document: dict[str, Any]) -> str:
+    return Fields(document).take_text("filename", "title")
 
 
 def _guardrail_drafts(fields: Fields, starting: Metadata) -> list[Draft]:

@@ -15,8 +15,17 @@ import pytest
 import zstandard
 from collector_server import RunningCollector, collector_server
 from faults import Fault, Faults
+from memory_bus import MemoryBus
+from memory_control import MemoryControl
+from memory_keys import MemoryKeys
 
+from collector.auth import Tokens, mint_token
 from collector.body import BodyLimits
+from collector.formats import http_routes
+from collector.http import Receiver, create_app
+from collector.ingest import Ingest
+from collector.server import _listen
+from schemas.errors import ConfigurationError, Unavailable
 from schemas.ids import Offset, parse_shard
 
 EVENT = {"kind": "prompt", "id": "e-1", "session_id": "s-1", "content": {"messages": ["hello"]}}
@@ -274,6 +283,20 @@ def test_litellm_is_told_the_counts_and_its_nulls_are_on_record() -> None:
         assert len({event.metadata["event_id"] for event in unparsed}) == 2
 
 
+def test_answers_do_not_wait_for_a_delayed_acknowledgement() -> None:
+    """asyncio switches Nagle's algorithm off only for a listener that says it is TCP; with it on, each answer waits."""
+    with _listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_a_port_in_use_is_refused_with_the_fix() -> None:
+    with (
+        _listen("127.0.0.1", 0) as taken,
+        pytest.raises(ConfigurationError, match=r"cannot listen on 127\.0\.0\.1:\d+: .*; choose another port"),
+    ):
+        _listen("127.0.0.1", taken.getsockname()[1])
+
+
 def test_unknown_paths_and_methods_are_answered_with_a_hint(collector: RunningCollector) -> None:
     missing = httpx.post(collector.url + "/v1/event")
     assert missing.status_code == 404
@@ -293,3 +316,33 @@ def test_the_probes_and_the_documentation_are_served(collector: RunningCollector
     for path in document["paths"]:
         assert path in page.text
     assert "://" not in page.text, "the page loads nothing from anywhere"
+
+
+async def test_readiness_says_what_is_away() -> None:
+    async def ready() -> None:
+        raise Unavailable("the bus is away")
+
+    ingest = Ingest(MemoryBus(), MemoryKeys(), collector_id="c-1")
+    app = create_app(Receiver(ingest, Tokens(MemoryControl()), ready), http_routes())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector") as client:
+        response = await client.get("/readyz")
+    ingest.close()
+    assert (response.status_code, response.json()["error"]) == (503, "the bus is away")
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_a_token_that_may_only_read_does_not_send() -> None:
+    async def ready() -> None:
+        """Always."""
+
+    control, bus = MemoryControl(), MemoryBus()
+    minted = mint_token("acme", "g", ["query"], now_ms=0)
+    control.add_token(minted.row)
+    ingest = Ingest(bus, MemoryKeys(), collector_id="c-1")
+    app = create_app(Receiver(ingest, Tokens(control), ready), http_routes())
+    headers = {"authorization": f"Bearer {minted.text}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector") as client:
+        response = await client.post("/v1/events", json=EVENT, headers=headers)
+    ingest.close()
+    assert (response.status_code, "expected ingest" in response.json()["error"]) == (403, True)
+    assert (await bus.bounds(parse_shard("events/0"))).end == 0

@@ -73,7 +73,13 @@ RECORD: dict[str, Any] = {
                 "query": "capital of France",
                 "start_time": 1787305200.2,
                 "end_time": 1787305200.3,
-                "vector_store_search_response": {"data": [{"score": 0.9, "content": [{"text": "Paris"}]}]},
+                "vector_store_search_response": {
+                    "object": "page",
+                    "data": [
+                        {"score": 0.9, "file_id": "f-1", "filename": "fr.md", "content": [{"text": "Paris"}]},
+                        {"score": 0.8, "file_id": "f-2", "content": [{"text": "Lyon"}]},
+                    ],
+                },
             }
         ],
         "applied_guardrails": ["pii-mask"],
@@ -180,7 +186,7 @@ def changed(**fields: Any) -> dict[str, Any]:
 
 def test_an_exchange_becomes_its_events_in_causal_order() -> None:
     kinds = [draft.kind for draft in unit_of(RECORD).drafts]
-    assert kinds == ["prompt", "tool_result", "context", "guardrail", "response", "tool_call"]
+    assert kinds == ["prompt", "tool_result", "context", "context", "guardrail", "response", "tool_call"]
 
 
 def test_no_leaf_of_a_record_is_lost() -> None:
@@ -365,7 +371,7 @@ def test_a_failure_keeps_the_request_and_tells_the_error() -> None:
     assert metadata["error_type"] == "RateLimitError"
     assert metadata["request_id_provider"] == "req_9"
     assert "input_tokens" not in metadata, "zeros of a failure are nobody's count"
-    assert_kept(record, list(drafts.values()), dropped=DERIVED)
+    assert_kept(record, unit_of(record).drafts, dropped=DERIVED)
 
 
 def test_a_prompt_that_a_guardrail_stopped_is_blocked() -> None:
@@ -391,9 +397,15 @@ def test_a_guardrail_says_what_it_masked() -> None:
 
 
 def test_retrieved_documents_are_context() -> None:
-    context = drafts_of(RECORD)["context"]
-    assert context.metadata["document_source"] == "vs-1"
-    assert context.content == RECORD["metadata"]["vector_store_request_metadata"][0]
+    first, second = (draft for draft in unit_of(RECORD).drafts if draft.kind == "context")
+    assert (first.metadata["document_source"], first.metadata["document_id"]) == ("vs-1", "f-1")
+    assert (first.metadata["document_label"], second.metadata["document_id"]) == ("fr.md", "f-2")
+    assert first.content["query"] == "capital of France"
+    assert second.content == {"document": {"score": 0.8, "file_id": "f-2", "content": [{"text": "Lyon"}]}}
+    assert second.pointer == "/metadata/vector_store_request_metadata/0/vector_store_search_response/data/1"
+    search = {"vector_store_id": "vs-1", "query": "nothing", "vector_store_search_response": {"data": []}}
+    context = drafts_of(changed(metadata={"vector_store_request_metadata": [search]}))["context"]
+    assert context.content == search
 
 
 def test_an_mcp_call_is_a_call_and_its_result() -> None:
