@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 
-try:
-    __version__ = version("affidavit")
-except PackageNotFoundError:  # a checkout that was never installed
-    __version__ = "0+unknown"
+def version() -> str:
+    """The installed version; looked up when asked, for the look-up costs more than ``--help`` may."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("affidavit")
+    except metadata.PackageNotFoundError:  # a checkout that was never installed
+        return "0+unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from affidavit import __version__
+from affidavit import version
 from collector.internal import SYSTEM, Act
 from stores.control import Token
 
@@ -22,7 +22,7 @@ OUTCOMES: dict[str, Literal["ok", "error", "blocked"]] = {
 
 def process_started(roles: Sequence[str], command: str) -> Act:
     """A process began to run roles."""
-    details = {"roles": list(roles), "command": command, "version": __version__}
+    details = {"roles": list(roles), "command": command, "version": version()}
     return Act("component.start", "session", SYSTEM, "system", details=details)
 
 

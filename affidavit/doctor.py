@@ -16,9 +16,8 @@ from typing import Literal
 from affidavit.deployment import is_initialised
 from affidavit.engine import query_client
 from affidavit.layout import Layout
-from affidavit.lock import running
+from affidavit.lock import CLICKHOUSE, COLLECTOR, running
 from affidavit.query import QueryClient
-from affidavit.roles import CLICKHOUSE, COLLECTOR
 from affidavit.settings import Settings, load
 from affidavit.status import Status, read_status
 from affidavit.wiring import Wiring

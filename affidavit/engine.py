@@ -10,9 +10,8 @@ from types import TracebackType
 import httpx
 
 from affidavit.layout import Layout
-from affidavit.lock import hold, running
+from affidavit.lock import CLICKHOUSE, hold, running
 from affidavit.query import QueryClient, Transport, over_http
-from affidavit.roles import CLICKHOUSE
 from affidavit.settings import client_token, load
 from schemas.errors import ConfigurationError, Unavailable
 

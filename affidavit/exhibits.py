@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlsplit
 
-from affidavit.engine import reader_token
 from affidavit.layout import Layout
-from affidavit.lock import Running, hold, running
-from affidavit.roles import CLICKHOUSE
+from affidavit.lock import CLICKHOUSE, Running, hold, running
 from affidavit.settings import load
 from affidavit.wiring import Wiring
 from schemas.errors import ConfigurationError, EvidenceIncomplete, Unavailable
@@ -126,6 +124,8 @@ class Exhibits:
         from clickhouse_connect import common
         from clickhouse_connect.driver import create_client
         from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        from affidavit.engine import reader_token
 
         if not other.url:
             raise Unavailable(f"process {other.pid} (affidavit {other.command}) is still starting: try again")

@@ -14,6 +14,13 @@ from pathlib import Path
 from affidavit.layout import Layout
 from schemas.errors import ConfigurationError
 
+COLLECTOR = "collector"
+SIGNER = "signer"
+ARCHIVE = "archive"
+CLICKHOUSE = "clickhouse"
+ROLES = (COLLECTOR, SIGNER, ARCHIVE, CLICKHOUSE)
+"""What a deployment runs, in the order in which it starts."""
+
 PATIENCE = 1.0
 """Seconds that :func:`hold` waits for a lock: longer than any reader's glance, which holds it too."""
 

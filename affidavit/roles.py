@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from affidavit.lock import ARCHIVE, CLICKHOUSE, COLLECTOR, ROLES, SIGNER
 from affidavit.supervisor import Role, Stopping
 from affidavit.wiring import Wiring
 from schemas.ids import CONTROL, Shard
@@ -14,13 +15,6 @@ from sinks.contract import Sink
 from sinks.runner import Runner
 
 log = logging.getLogger(__name__)
-
-COLLECTOR = "collector"
-SIGNER = "signer"
-ARCHIVE = "archive"
-CLICKHOUSE = "clickhouse"
-NAMES = (COLLECTOR, SIGNER, ARCHIVE, CLICKHOUSE)
-"""In the order in which they start. Only the collector and the signer have no sink."""
 
 WATCH_SECONDS = 0.2
 """How soon a part that failed without ending its role is noticed."""
@@ -46,7 +40,7 @@ def make_roles(wiring: Wiring, names: Sequence[str]) -> list[Role]:
         ),
         CLICKHOUSE: lambda: Role(CLICKHOUSE, lambda stop, ready: _clickhouse(wiring, stop, ready), (COLLECTOR, SIGNER)),
     }
-    return [makers[name]() for name in NAMES if name in names]
+    return [makers[name]() for name in ROLES if name in names]
 
 
 async def _collect(wiring: Wiring, stop: Stopping, ready: Report) -> None:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affidavit.layout import Layout
-from affidavit.lock import Running, running
-from affidavit.roles import ARCHIVE, CLICKHOUSE, NAMES
+from affidavit.lock import ARCHIVE, CLICKHOUSE, ROLES, Running, running
 from affidavit.wiring import Wiring
 from schemas.errors import AffidavitError
 from schemas.ids import DEADLETTER, Offset, Shard
@@ -84,7 +83,7 @@ async def read_status(wiring: Wiring) -> Status:
     return Status(
         wiring.settings.deployment.name,
         layout.root,
-        {role: running(layout, role) for role in NAMES},
+        {role: running(layout, role) for role in ROLES},
         tuple([await _shard(wiring, shard, logs.get(shard)) for shard in wiring.shards()]),
         anchor.size if anchor else 0,
         _age(layout, anchor),

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from affidavit import __version__
+from affidavit import version as installed_version
 from affidavit.cli import doctor, exits, query, serve, setup, status, timeline, token, verify
 from affidavit.cli.output import say
 from schemas.errors import AffidavitError
@@ -42,7 +42,7 @@ class Debug:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"affidavit {__version__}")
+        print(f"affidavit {installed_version()}")
         raise typer.Exit
 
 

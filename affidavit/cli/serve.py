@@ -52,7 +52,7 @@ def up(
       affidavit up --data /srv/affidavit --name audit.example.com
     """
     from affidavit import deployment
-    from affidavit.roles import NAMES
+    from affidavit.lock import ROLES
     from affidavit.settings import data_directory, load
 
     layout = data_directory(data)
@@ -60,7 +60,7 @@ def up(
     wanted = deployment.configured_name(layout, name, None, settings.deployment)
     for line in deployment.initialise(layout, wanted):
         output.say(f"made {line}")
-    return _serve(layout, load(layout), NAMES, "up", verbose=verbose, as_json=as_json)
+    return _serve(layout, load(layout), ROLES, "up", verbose=verbose, as_json=as_json)
 
 
 def run(
