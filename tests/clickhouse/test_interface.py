@@ -11,10 +11,17 @@ import pytest
 import uvicorn
 from clickhouse_connect.driver.exceptions import StreamFailureError
 from embedded_engine import Database, database_of_its_own
+from ledgered import SHARD, log_start, messages
+from memory_keys import MemoryKeys
 
 from schemas.errors import AccessDenied, Unavailable
+from schemas.ids import Offset
 from sinks.clickhouse import ddl
+from sinks.clickhouse.evidence import ClickHouseEvidence
+from sinks.clickhouse.integrity import failures
 from sinks.clickhouse.interface import Access, create_interface
+from sinks.clickhouse.sink import ClickHouseSink
+from sinks.contract import Delivered
 from stores.control import Token
 
 TOKENS = {
@@ -362,6 +369,35 @@ def test_queries_run_beside_inserts(served: Served) -> None:
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, "acme\n")}
     assert served.ask("all-content", "SELECT count() FROM events WHERE tenant = 'busy'").text == "20\n"
     served.client.command("DELETE FROM events WHERE tenant = 'busy'")
+
+
+def test_evidence_over_the_interface_is_that_of_the_engine() -> None:
+    database, keys = database_of_its_own(), MemoryKeys()
+    sink = ClickHouseSink(database, keys, lambda shard: [log_start(shard)])
+    sink.open()
+    batch = messages(keys, 40, with_strays=True)
+    assert sink.deliver(SHARD, batch) == Delivered()
+    sink.close()
+    running = Served(database)
+    inside = database.client()
+    outside = clickhouse_connect.get_client(
+        host="127.0.0.1",
+        port=running.port,
+        username="any",
+        password="all-content",
+        database=database.database,
+        autogenerate_session_id=False,
+    )
+    try:
+        found = [list(ClickHouseEvidence(client).scan(SHARD, Offset(0), Offset(99))) for client in (inside, outside)]
+        assert found[0] == found[1]
+        assert len(found[0]) == len(batch)
+        assert failures(outside) == failures(inside)
+    finally:
+        outside.close()
+        inside.close()
+        running.close()
+        database.close()
 
 
 def test_a_query_that_takes_too_long_is_stopped() -> None:
