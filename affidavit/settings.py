@@ -186,7 +186,7 @@ def make_deployment(name: str, shards: int) -> Deployment:
 def initial_config(deployment: Deployment) -> str:
     """The text of a new ``affidavit.toml``: what is fixed, and where to read of the rest."""
     return (
-        "# Settings of this deployment. docs/configuration.md lists every one; each can also be given as\n"
+        "# Settings of this deployment. docs/cli.md lists every one; each can also be given as\n"
         "# AFFIDAVIT_<SECTION>_<FIELD> in the environment, which wins over this file.\n"
         "\n"
         "[deployment]  # fixed: the ledger's origins hold these\n"

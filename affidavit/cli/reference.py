@@ -10,6 +10,7 @@ import typer.main
 
 from affidavit.cli import exits
 from affidavit.cli.main import app
+from affidavit.settings import DATA_VARIABLE, DEFAULT_DATA, PREFIX, TOKEN_VARIABLE, Section, Settings
 
 _HEAD = """# Command line
 
@@ -34,7 +35,29 @@ def commands() -> Iterator[tuple[str, Any]]:
 def page() -> str:
     """The whole page, as Markdown."""
     codes = "".join(f"| {code} | {meaning} |\n" for code, meaning in exits.MEANING.items())
-    return _HEAD + codes + "".join(_entry(name, command) for name, command in commands())
+    return _HEAD + codes + "".join(_entry(name, command) for name, command in commands()) + _settings()
+
+
+def _settings() -> str:
+    """Every setting, from the descriptions beside their declarations."""
+    lines = [
+        "\n## Settings\n",
+        "From the environment, else from `affidavit.toml` in the data directory, else the default. Unknown names are "
+        "refused in both.\n",
+        "| in `affidavit.toml` | in the environment | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for section, info in Settings.model_fields.items():
+        model = info.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, Section)
+        for name, field in model.model_fields.items():
+            variable = f"{PREFIX}{section}_{name}".upper()
+            meaning = " ".join((field.description or "").split())
+            lines.append(f"| `{section}.{name}` | `{variable}` | `{field.default}` | {meaning} |")
+    lines.append(f"| | `{DATA_VARIABLE}` | `./{DEFAULT_DATA}` | Data directory, where no `--data` is given. |")
+    lines.append(f"| | `{TOKEN_VARIABLE}` | | Bearer token for reading, in place of the directory's own. |")
+    return "\n".join(lines) + "\n"
 
 
 def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
@@ -49,7 +72,7 @@ def _entry(name: str, command: Any) -> str:
     lines = [f"\n## {name}\n", prose.strip(), "", f"    {usage}"]
     rows = [record for parameter in command.params if (record := _row(name, command, parameter))]
     if rows:
-        lines += ["", "| | |", "|---|---|", *(f"| `{left}` | {right} |" for left, right in rows)]
+        lines += ["", "| argument | meaning |", "|---|---|", *(f"| `{left}` | {right} |" for left, right in rows)]
     if example:
         lines += ["", "Example:", "", *(f"    {line.strip()}" for line in example.strip().splitlines())]
     return "\n".join(lines) + "\n"
