@@ -27,6 +27,8 @@ from bench.figures import Figure
 SECONDS = 20
 BATCH = 200
 SENDERS = 4
+PACED_BATCH = 20
+"""Events a request where latency is measured: what a gateway gathers in a moment, not what it has saved up."""
 EVENT_BYTES = 1400
 PROBES = 20
 
@@ -81,7 +83,7 @@ def measure() -> Sequence[Figure]:
     """Full load, then half of it with probes."""
     with running() as up:
         idle = up.memory_mb()
-        sent, seconds = load(up, SECONDS, rate=None)
+        sent, seconds = load(up, SECONDS, BATCH, rate=None)
         begun = time.perf_counter()
         caught_up(up, sent)
         drained = seconds + time.perf_counter() - begun
@@ -91,7 +93,7 @@ def measure() -> Sequence[Figure]:
         probes: list[tuple[float, float]] = []
         watcher = threading.Thread(target=lambda: probes.extend(probe(up)))
         watcher.start()
-        more, _ = load(up, SECONDS, rate=ingest / 2)
+        more, _ = load(up, SECONDS, PACED_BATCH, rate=ingest / 2)
         watcher.join()
         caught_up(up, sent + more + PROBES)
         sizes = {name: size(up.data, name) / (sent + more) for name in ("bus", "ledger", "segments", "clickhouse")}
@@ -184,8 +186,9 @@ def first_document(process: subprocess.Popen[str]) -> dict[str, dict[str, str]]:
     raise RuntimeError(f"`up` ended before it was ready: {text!r}")
 
 
-def load(up: Running, seconds: float, rate: float | None) -> tuple[int, float]:
-    """Send for ``seconds``, at ``rate`` events a second or as fast as it goes; return events sent and seconds taken."""
+def load(up: Running, seconds: float, batch: int, rate: float | None) -> tuple[int, float]:
+    """Send for ``seconds``, ``batch`` events a request, at ``rate`` events a second or as fast as it goes; return events
+    sent and seconds taken."""
     begun = time.perf_counter()
     until = begun + seconds
     counts = [0] * SENDERS
@@ -193,17 +196,17 @@ def load(up: Running, seconds: float, rate: float | None) -> tuple[int, float]:
 
     def send(at: int) -> None:
         connection = up.connect()
-        pause = 0.0 if rate is None else SENDERS * BATCH / rate
+        pause = 0.0 if rate is None else SENDERS * batch / rate
         due = time.perf_counter() + pause * at / SENDERS
         while time.perf_counter() < until:
             if rate is not None:
                 time.sleep(max(0.0, due - time.perf_counter()))
                 due += pause
-            latencies[at].append(up.post(connection, bodies[counts[at] // BATCH % len(bodies)]))
-            counts[at] += BATCH
+            latencies[at].append(up.post(connection, bodies[counts[at] // batch % len(bodies)]))
+            counts[at] += batch
         connection.close()
 
-    bodies = [body(number) for number in range(50)]
+    bodies = [body(number, batch) for number in range(50)]
     threads = [threading.Thread(target=send, args=(at,)) for at in range(SENDERS)]
     for thread in threads:
         thread.start()
@@ -213,9 +216,9 @@ def load(up: Running, seconds: float, rate: float | None) -> tuple[int, float]:
     return sum(counts), time.perf_counter() - begun
 
 
-def body(number: int) -> bytes:
+def body(number: int, batch: int) -> bytes:
     """One NDJSON body of events of about 1.4 KB, as a chat gateway would send them."""
-    return b"\n".join(event(number * BATCH + at) for at in range(BATCH))
+    return b"\n".join(event(number * batch + at) for at in range(batch))
 
 
 def event(number: int) -> bytes:
