@@ -51,17 +51,24 @@ def _in_process(layout: Layout, bearer: str, audited: bool) -> Iterator[Transpor
     if not layout.clickhouse.is_dir():
         raise ConfigurationError(f"there is no {layout.clickhouse} yet: run affidavit up --data {layout.root}")
     with hold(layout, [CLICKHOUSE], "query"), Wiring(layout, load(layout)) as wiring:
-        transport = httpx.ASGITransport(wiring.interface(audited=audited))
+        app = wiring.interface(audited=audited)
         with asyncio.Runner() as runner:
+            lifespan = app.router.lifespan_context(app)
+            runner.run(lifespan.__aenter__())
             client = httpx.AsyncClient(
-                transport=transport, base_url="http://engine", headers={"Authorization": f"Bearer {bearer}"}
+                transport=httpx.ASGITransport(app),
+                base_url="http://engine",
+                headers={"Authorization": f"Bearer {bearer}"},
             )
 
             def post(sql: str, parameters: Mapping[str, str]) -> AbstractContextManager[httpx.Response]:
                 return _Whole(runner.run(client.post("/", params=dict(parameters), content=sql.encode())))
 
-            yield post
-            runner.run(client.aclose())
+            try:
+                yield post
+            finally:
+                runner.run(client.aclose())
+                runner.run(lifespan.__aexit__(None, None, None))
 
 
 class _Whole(AbstractContextManager[httpx.Response]):

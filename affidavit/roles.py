@@ -160,7 +160,8 @@ async def _clickhouse(wiring: Wiring, stop: Stopping, ready: Report) -> None:
 
     async def interface(stopped: asyncio.Event, listening: Report) -> None:
         app = await asyncio.to_thread(wiring.interface)
-        await serve(app, own.host, own.port, stopped, started=lambda port: listening(base_url(own.host, port)))
+        async with app.router.lifespan_context(app):
+            await serve(app, own.host, own.port, stopped, started=lambda port: listening(base_url(own.host, port)))
 
     await _deliver(wiring, wiring.clickhouse_sink, stop, ready, interface)
 

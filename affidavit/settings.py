@@ -98,6 +98,10 @@ class QuerySettings(Listener):
 
     port: int = Field(default=8123, ge=0, le=65535)
     """TCP port; 8123 is ClickHouse's. 0 takes a free one."""
+    max_seconds: float = Field(default=60.0, gt=0)
+    """Longest run time of a query."""
+    max_result_bytes: int = Field(default=1024 * MIB, ge=1024)
+    """Largest result of a query."""
 
 
 class SignerSettings(Section):

@@ -163,7 +163,7 @@ class Wiring:
         return ClickHouseSink(self.engine, self.keys, self.logs, fetch=self.objects.get, linger=linger)
 
     def interface(self, *, audited: bool = True) -> Starlette:
-        """The read-only HTTP interface of the embedded engine. The tables must exist.
+        """The read-only HTTP interface of the embedded engine. The tables must exist; run it inside its lifespan.
 
         Args:
             audited: whether reads of content go on the log.
@@ -181,7 +181,10 @@ class Wiring:
             if audited and (act := recorded_access(access)) is not None:
                 await audit.record(act)
 
-        return create_interface(self.engine, authenticate, record)
+        own = self.settings.query
+        return create_interface(
+            self.engine, authenticate, record, max_seconds=own.max_seconds, max_result_bytes=own.max_result_bytes
+        )
 
     def archive_sink(self, linger: float | None = None) -> ArchiveSink:
         """The sink into the object store; ``linger`` in place of the configured one."""
