@@ -117,7 +117,7 @@ def measure() -> Sequence[Figure]:
             "acknowledgement at half load, p50",
             1000 * statistics.median(latencies),
             "ms",
-            note=f"{BATCH} events a request",
+            note=f"{PACED_BATCH} events a request",
         ),
         Figure("acknowledgement at half load, p99", 1000 * quantile(latencies, 0.99), "ms", 25, at_most=True),
         Figure("ingest to queryable at half load, p99", 1000 * quantile(queryable, 0.99), "ms", 2000, at_most=True),
@@ -187,8 +187,8 @@ def first_document(process: subprocess.Popen[str]) -> dict[str, dict[str, str]]:
 
 
 def load(up: Running, seconds: float, batch: int, rate: float | None) -> tuple[int, float]:
-    """Send for ``seconds``, ``batch`` events a request, at ``rate`` events a second or as fast as it goes; return events
-    sent and seconds taken."""
+    """Send ``batch`` events a request for ``seconds``, at ``rate`` events a second or as fast as it goes; return the
+    events sent and the seconds taken."""
     begun = time.perf_counter()
     until = begun + seconds
     counts = [0] * SENDERS
