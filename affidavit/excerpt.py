@@ -75,7 +75,7 @@ def _texts(value: Any, keys: tuple[str, ...], depth: int) -> Iterator[str]:
             elif key in value:
                 yield from _texts(value[key], keys, depth - 1)
         if "tool_calls" in value or "parts" in value:
-            yield from _texts(value.get("parts") or _calls(value["tool_calls"]), keys, depth - 1)
+            yield from _texts(value.get("parts") or _calls(value.get("tool_calls")), keys, depth - 1)
 
 
 def _calls(calls: Any) -> list[str]:
