@@ -44,7 +44,6 @@ DESCRIBING = frozenset(
         "licenses",
         "numbers",
         "one",
-        "settings",
         "table_engines",
         "table_functions",
         "time_zones",
@@ -52,8 +51,29 @@ DESCRIBING = frozenset(
 )
 """System tables that describe the engine and hold nothing of ours."""
 
+HONOURED = frozenset(
+    [
+        "date_time_output_format",
+        "enable_json_type",
+        "extremes",
+        "join_use_nulls",
+        "max_block_size",
+        "max_result_rows",
+        "output_format_native_use_flattened_dynamic_and_json_serialization",
+        "result_overflow_mode",
+        "session_timezone",
+    ]
+)
+HONOURED_PREFIX = "output_format_"
+"""Settings that a client may choose; others that clients send are left alone. ``system.settings`` says which."""
+
 _NEEDS_CONTENT = "its scope is query, it needs content"
 _NEEDS_ALL = "it is about all tenants, and the token is of one"
+
+
+def is_honoured(setting: str) -> bool:
+    """Whether a client may choose this setting."""
+    return setting in HONOURED or setting.startswith(HONOURED_PREFIX)
 
 
 class _Own(NamedTuple):
@@ -178,11 +198,17 @@ class Catalogue:
             ),
             ("columns", f"database = {ours} AND {_listed('table')}", f"{shown} AS database"),
             ("databases", f"name = {ours}", f"{shown} AS name, '' AS data_path, '' AS metadata_path"),
+            ("settings", "1", f"toUInt8(NOT ({_honoured('name')})) AS readonly"),
         ):
             self._client.command(
                 f"CREATE OR REPLACE VIEW {quote_name(place)}.system_{name} AS SELECT * REPLACE ({replaced}) "
                 f"FROM (SELECT * FROM system.{name} WHERE {own})"
             )
+
+
+def _honoured(column: str) -> str:
+    names = ", ".join(quote(name) for name in sorted(HONOURED))
+    return f"startsWith({column}, {quote(HONOURED_PREFIX)}) OR {column} IN ({names})"
 
 
 def _listed(column: str) -> str:
@@ -195,5 +221,5 @@ def _listed(column: str) -> str:
 
 def _system(place: str) -> dict[str, str]:
     """System tables: the harmless ones as they are, the listings through the reader's views."""
-    own = {f"system.{name}": f"{place}.system_{name}" for name in ("tables", "columns", "databases")}
+    own = {f"system.{name}": f"{place}.system_{name}" for name in ("tables", "columns", "databases", "settings")}
     return {f"system.{name}": f"system.{name}" for name in DESCRIBING} | own

@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from schemas.errors import AccessDenied, InputError, MalformedInput
 from sinks.clickhouse.admission import admit
-from sinks.clickhouse.catalogue import Catalogue
+from sinks.clickhouse.catalogue import Catalogue, is_honoured
 from sinks.clickhouse.classify import code_of
 from sinks.clickhouse.engine import Engine
 from sinks.clickhouse.listing import admit_short, described
@@ -41,21 +41,6 @@ MAX_QUERY_BYTES = 1 << 20
 
 MAX_CONCURRENT = 8
 """Queries that run at a time; further ones are refused as a server would, and their clients try again."""
-
-HONOURED = frozenset(
-    [
-        "date_time_output_format",
-        "enable_json_type",
-        "extremes",
-        "join_use_nulls",
-        "max_block_size",
-        "max_result_rows",
-        "output_format_native_use_flattened_dynamic_and_json_serialization",
-        "result_overflow_mode",
-        "session_timezone",
-    ]
-)
-"""Settings that a client may choose, and all ``output_format_*``; others that clients send are left alone."""
 
 Authenticate = Callable[[str, str], Awaitable[Token]]
 """``(user, secret) → Token``; raises :class:`~schemas.errors.AccessDenied`."""
@@ -203,9 +188,7 @@ class _Interface:
     def _session(self, chosen: Mapping[str, str]) -> Client:
         """A client for one query. ``readonly`` comes last: after it the engine lets nothing be changed."""
         settings: dict[str, str | int] = {name: str(value) for name, value in self._limits.items()}
-        settings |= {
-            name: value for name, value in chosen.items() if name in HONOURED or name.startswith("output_format_")
-        }
+        settings |= {name: value for name, value in chosen.items() if is_honoured(name)}
         settings["readonly"] = 1
         return self._engine.client(settings, self._catalogue.nowhere)
 

@@ -8,8 +8,9 @@ from schemas.errors import AccessDenied
 from sinks.clickhouse.quoting import quote
 from sinks.clickhouse.reader import Admitted, Reader, Tree
 
+_NAME = r'(?:[A-Za-z_]\w*|`\w+`|"\w+")'
 _SHORT = re.compile(
-    r"\s*(?P<verb>DESCRIBE|DESC|EXISTS)\s+(?:(?:TABLE|VIEW)\s+)?(?P<name>(?:[A-Za-z_]\w*|`[\w]+`)(?:\s*\.\s*(?:[A-Za-z_]\w*|`[\w]+`))?)"
+    rf"\s*(?P<verb>DESCRIBE|DESC|EXISTS)\s+(?:(?:TABLE|VIEW)\s+)?(?P<name>{_NAME}(?:\s*\.\s*{_NAME})?)"
     r"\s*(?:FORMAT\s+(?P<format>\w+)\s*)?;?\s*",
     re.IGNORECASE,
 )
@@ -35,7 +36,7 @@ def admit_short(text: str, reader: Reader) -> Admitted | None:
     match = _SHORT.fullmatch(text)
     if match is None:
         return None
-    parts = [part.strip().strip("`") for part in match["name"].split(".")]
+    parts = [part.strip().strip('`"') for part in match["name"].split(".")]
     exists = match["verb"].upper() == "EXISTS"
     try:
         name, full = reader.find(parts)

@@ -32,7 +32,7 @@ from schemas.record import Record, decode_record
 from sinks.clickhouse import positions
 from sinks.clickhouse.classify import Fault, classify, code_of
 from sinks.clickhouse.engine import Engine
-from sinks.clickhouse.opening import ABSENT, MALFORMED, OK, REJECTED, Opened, Opening, stated
+from sinks.clickhouse.opening import ABSENT, MALFORMED, OK, REJECTED, SEALED, Opened, Opening, stated
 from sinks.clickhouse.proof import Logs, LogStart, Proof, log_at, prove
 from sinks.clickhouse.rows import BOTH, CONTENTS, EVENTS, Row, container, encode_row, pack_log
 from sinks.contract import Delivered, Outcome, Pause, Retry
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 BODY_BYTES = 48 << 20
 """Rows in the clear that are held at a time and inserted together; a batch that opens to more takes several inserts."""
+
+_AS_IT_SHOULD_BE = frozenset({OK, ABSENT, SEALED})
 
 INSERT_SETTINGS: dict[str, str | int] = {
     # The default gathers small inserts of many clients and has its own rules about repeats; ours are large.
@@ -239,10 +241,17 @@ class ShardWriter:
         return f"{self._shard}:{rows[0].message.offset}-{rows[-1].message.offset}:{digest}{again}"
 
     def _report(self, rows: Sequence[Row]) -> None:
-        """Say loudly what is not as the ledger says; the rows themselves keep it."""
-        for row in rows:
-            if row.opened.reason and not {OK, ABSENT}.issuperset(row.opened.statuses):
-                log.warning("%s offset %d: %s", self._shard, row.message.offset, row.opened.reason)
+        """Say loudly, once per insert, what was not as the ledger says; the rows themselves keep all of it."""
+        wrong = [row for row in rows if not _AS_IT_SHOULD_BE.issuperset(row.opened.statuses)]
+        if wrong:
+            first = wrong[0]
+            log.warning(
+                "%s: %d records with a part that is not as the ledger says; the first is offset %d: %s",
+                self._shard,
+                len(wrong),
+                first.message.offset,
+                first.opened.reason,
+            )
 
 
 def _checked(row: Row) -> Row:

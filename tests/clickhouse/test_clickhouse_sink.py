@@ -155,7 +155,9 @@ def test_a_forged_metadata_part_cannot_write_the_rows_of_others(engine: Database
     sink.close()
 
 
-def test_parts_that_are_not_as_the_ledger_says_are_told(engine: Database, keys: MemoryKeys) -> None:
+def test_parts_that_are_not_as_the_ledger_says_are_told(
+    engine: Database, keys: MemoryKeys, caplog: pytest.LogCaptureFixture
+) -> None:
     batch = messages(keys, 6)
     other = messages(keys, 6, start=50)
 
@@ -180,6 +182,7 @@ def test_parts_that_are_not_as_the_ledger_says_are_told(engine: Database, keys: 
         ("ok", "ok", "ok"),
     ]
     assert rows(engine, "SELECT content, source FROM contents WHERE offset = 2") == [("", "")]
+    assert "events/0: 5 records with a part that is not as the ledger says; the first is offset 0" in caplog.text
     sink.close()
 
 

@@ -257,6 +257,8 @@ def test_a_condition_is_never_evaluated_on_a_strangers_row(served: Served, query
         ("SELECT countIf(name = 'kind') FROM system.columns WHERE table = 'events' AND database = '{database}'", "1\n"),
         ("SELECT name FROM system.databases", "{database}\n"),
         ("EXISTS TABLE events", "1\n"),
+        ('EXISTS TABLE "{database}"."events"', "1\n"),
+        ('SELECT tenant FROM "{database}"."events"', "acme\n"),
         ("EXISTS TABLE nosuch", "0\n"),
         ("EXISTS {database}.contents", "0\n"),
         ("SELECT {database}.events.tenant FROM {database}.events", "acme\n"),
@@ -276,6 +278,7 @@ def test_readers_find_their_way_by_the_names_they_know(served: Served, query: st
 
 def test_describe_lists_columns_of_tables_and_queries(served: Served) -> None:
     assert "\nkind\tLowCardinality(String)" in served.ask("acme-query", "DESCRIBE TABLE events").text
+    assert "\nkind\t" in served.ask("acme-query", f'DESC TABLE "{served.database}"."events"').text
     assert served.ask("acme-query", "DESC (SELECT 1 AS a)").text.startswith("a\tUInt8")
     assert served.ask("acme-query", "DESCRIBE contents").status_code == 403
     assert served.ask("acme-query", "DESCRIBE (SELECT * FROM contents)").status_code == 403
