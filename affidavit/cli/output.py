@@ -98,7 +98,8 @@ def progress() -> Iterator[Progress]:
     try:
         yield report
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def size(count: int) -> str:
