@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -18,6 +19,7 @@ from affidavit.wiring import Wiring
 from schemas.errors import ConfigurationError, EvidenceIncomplete, Unavailable
 from schemas.evidence import EvidenceSource
 from signer.trust import Trust, parse_trust
+from signer.verify_anchors import FRESHNESS_MS
 from signer.verify_ledger import Scope
 from signer.verify_records import DELAY_MS
 from sinks.bus_evidence import BusEvidence
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 SourceName = Literal["archive", "clickhouse", "bus"]
+
+SILENT_INTERVALS = 3
+"""Anchor intervals without a checkpoint set, after which a log counts as stale."""
 
 SLACK_MS = 60_000
 """Added to the time that the archive gathers, before a record counts as not delivered."""
@@ -72,20 +77,19 @@ class Exhibits:
     def scope(self, source: SourceName | None = None) -> Scope:
         """What there is to compare; ``source`` in addition to the ledger."""
         wiring = self.wiring
-        if source is None:
-            return Scope(control=wiring.control if wiring else None)
-        if wiring is None:
+        if wiring is None and source is not None:
             raise EvidenceIncomplete(f"{self.layout.root} holds no control database, so no keys to read records with")
+        if wiring is None:
+            return Scope()
+        silence_ms = int(SILENT_INTERVALS * wiring.settings.signer.anchor_seconds * 1000)
+        ledger = Scope(control=wiring.control, freshness_ms=max(FRESHNESS_MS, silence_ms))
+        if source is None:
+            return ledger
         delay_ms = DELAY_MS
         if source == "archive":
             delay_ms = int(wiring.settings.archive.segment_seconds * 1000) + SLACK_MS
-        return Scope(
-            control=wiring.control,
-            source=self.source(wiring, source),
-            keys=wiring.keys,
-            fetch=self.objects.get,
-            delay_ms=delay_ms,
-        )
+        held = self.source(wiring, source)
+        return replace(ledger, source=held, keys=wiring.keys, fetch=self.objects.get, delay_ms=delay_ms)
 
     def source(self, wiring: Wiring, name: SourceName) -> EvidenceSource:
         """A destination, as evidence."""
