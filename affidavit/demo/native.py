@@ -82,7 +82,7 @@ def _load_event(dice: random.Random, event_id: str, number: int) -> dict[str, An
         "id": event_id,
         "session_id": f"load-{number // 10 % 1000}",
         "exchange_id": f"load-x-{number // 2}",
-        "user_id": f"user-{dice.randrange(500)}@example.com",
+        "user_id": f"user-{dice.randrange(40)}@example.com",
         "model_requested": "claude-sonnet-5",
         "provider": "anthropic",
         "input_tokens": dice.randrange(2000),
