@@ -168,7 +168,7 @@ class Demonstration:
         line(f"  exit code {code}  affidavit verify {' '.join(arguments)}")
         found = next((found for found in result.out.splitlines() if "✗" in found), "")
         expect(bool(found), "the report names what was found")
-        line(f"  {found.strip()[:220]}")
+        line(f"  {found.strip()}")
 
     def _farewell(self) -> None:
         data = self._deployment.data
