@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -106,6 +107,8 @@ def _serve(
     with hold(layout, names, command) as held, Wiring(layout, settings) as wiring:
 
         def ready(urls: dict[str, str]) -> None:
+            gc.collect()
+            gc.freeze()  # what start-up made stays; a full collection would walk it, with every thread waiting
             _announce(held, layout, settings, urls, as_json=as_json)
 
         def stopping(reason: str) -> None:
