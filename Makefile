@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# The system's certificates, for networks with an authority of their own.
+UV := $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python
 
 .PHONY: demo test fast lint fmt bench soak docs clean
 

@@ -50,7 +50,18 @@ def test_the_console_script_runs_in_an_empty_environment(wheel: Path, tmp_path: 
     uv = Path(sys.executable).with_name("uv")
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, venv], check=True)
     python = venv / "bin" / "python"
-    install = [uv, "pip", "install", "--quiet", "--python", python, "-c", ROOT / "constraints.txt", wheel]
+    install = [
+        uv,
+        "pip",
+        "install",
+        "--system-certs",
+        "--quiet",
+        "--python",
+        python,
+        "-c",
+        ROOT / "constraints.txt",
+        wheel,
+    ]
     subprocess.run(install, check=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     script = venv / "bin" / "affidavit"

@@ -54,7 +54,10 @@ def install() -> Path:
         uv = [sys.executable, "-m", "uv"]
         python = str(ENVIRONMENT / "bin" / "python")
         subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT)], check=True)
-        subprocess.run([*uv, "pip", "install", "--quiet", "--python", python, "-r", str(REQUIREMENTS)], check=True)
+        subprocess.run(
+            [*uv, "pip", "install", "--system-certs", "--quiet", "--python", python, "-r", str(REQUIREMENTS)],
+            check=True,
+        )
         stamp.write_text(wanted)
     return ENVIRONMENT / "bin"
 
