@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.entry import pack_commitments
+from schemas.fingerprints import RECORD_V1
 from stores.bus import Outgoing
 
 COMMITMENTS = pack_commitments([(1, b"m" * 32), (2, b"c" * 32), (3, b"s" * 32)])
-PRINT = b"12345678"
+PRINT = RECORD_V1
 
 
 def message(number: int, key: bytes = b"session", topic: str = "events", **changes: Any) -> Outgoing:

@@ -32,8 +32,13 @@ class Database:
     def client(self, settings: Mapping[str, str | int] | None = None, database: str | None = None) -> Client:
         return self._engine.client(settings, database or self.database)
 
-    def insert(self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int]) -> None:
-        self._engine.insert(client, table, body, settings)
+    def prepare(self) -> None:
+        """The database is there."""
+
+    def insert(
+        self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int], condition: str = "1"
+    ) -> None:
+        self._engine.insert(client, table, body, settings, condition)
 
     def close(self) -> None:
         self._root.command(f"DROP DATABASE IF EXISTS {self.database} SYNC")
@@ -53,3 +58,11 @@ def process_engine() -> EmbeddedEngine:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(engine.close)
     return engine
+
+
+def release_engine() -> None:
+    """Close the engine of this process, if one is open: a command that is run in the process opens one of its own, and
+    there can be one at a time."""
+    if process_engine.cache_info().currsize:
+        process_engine().close()
+        process_engine.cache_clear()

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from schemas.errors import Unavailable
 from schemas.ids import Offset, Shard
@@ -123,6 +123,9 @@ class FaultyObjects(_Wrapper):
         for new in objects:
             self._faults.write(f"objects.create {new.key}", lambda new=new: self._inner.create([new]))
 
+    def create_file(self, key: str, file: BinaryIO) -> None:
+        self._faults.write(f"objects.create {key}", lambda: self._inner.create_file(key, file))
+
     def put(self, key: str, data: bytes) -> None:
         self._faults.write(f"objects.put {key}", lambda: self._inner.put(key, data))
 
@@ -132,7 +135,8 @@ class FaultyObjects(_Wrapper):
 
 
 class FaultyControl(_Wrapper):
-    """A control database whose ``open_log`` and ``replace_lock`` count as writes."""
+    """A control database whose ``open_log``, ``replace_lock``, ``close_log``, ``succeed_log``, ``move_cursor`` and
+    ``claim_feed`` count as writes."""
 
     def __init__(self, inner: Control, faults: Faults) -> None:
         super().__init__(inner, faults)
@@ -142,3 +146,15 @@ class FaultyControl(_Wrapper):
 
     def replace_lock(self, old: Lock, new: Lock) -> None:
         self._faults.write("control.replace_lock", lambda: self._inner.replace_lock(old, new))
+
+    def close_log(self, origin: str, lock: Lock) -> None:
+        self._faults.write("control.close_log", lambda: self._inner.close_log(origin, lock))
+
+    def succeed_log(self, old: Lock, log: Log, lock: Lock) -> Log:
+        return self._faults.write("control.succeed_log", lambda: self._inner.succeed_log(old, log, lock))
+
+    def move_cursor(self, name: str, old: str, new: str, owner: str) -> None:
+        self._faults.write("control.move_cursor", lambda: self._inner.move_cursor(name, old, new, owner))
+
+    def claim_feed(self, name: str, owner: str, now_ms: int, until_ms: int) -> bool:
+        return self._faults.write("control.claim_feed", lambda: self._inner.claim_feed(name, owner, now_ms, until_ms))

@@ -43,7 +43,12 @@ class FaultyEngine:
     def client(self, settings: Mapping[str, str | int] | None = None, database: str | None = None) -> Client:
         return self.inner.client(settings, database)
 
-    def insert(self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int]) -> None:
+    def prepare(self) -> None:
+        self.inner.prepare()
+
+    def insert(
+        self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int], condition: str = "1"
+    ) -> None:
         self.inserts += 1
         fault = self.plan.pop(0) if self.plan else None
         code = self.poison(body)
@@ -52,17 +57,20 @@ class FaultyEngine:
         if fault is Fault.SWALLOWED:
             return
         if fault in (Fault.EVENTS_ONLY, Fault.CONTENTS_ONLY):
-            self._half(client, body, settings, "ingest_contents" if fault is Fault.EVENTS_ONLY else "ingest_events")
+            without = "ingest_contents" if fault is Fault.EVENTS_ONLY else "ingest_events"
+            self._half(client, body, settings, condition, without)
         elif fault is not Fault.LOST:
-            self.inner.insert(client, table, body, settings)
+            self.inner.insert(client, table, body, settings, condition)
         if fault is not None:
             raise DatabaseError(f"Code: {self.code}. DB::Exception: {fault.value}", code=self.code)
 
-    def _half(self, client: Client, body: bytes, settings: Mapping[str, str | int], without: str) -> None:
+    def _half(
+        self, client: Client, body: bytes, settings: Mapping[str, str | int], condition: str, without: str
+    ) -> None:
         """Insert while one of the two views is away, as a crash between them leaves it."""
         client.command(f"DETACH TABLE {without}")
         try:
-            self.inner.insert(client, "ingest", body, settings)
+            self.inner.insert(client, "ingest", body, settings, condition)
         finally:
             client.command(f"ATTACH TABLE {without}")
 

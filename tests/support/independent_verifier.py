@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FRESHNESS_MS = 60_000
+MAX_STEP_BACK_MS = 60_000
 
 
 class Failure(Exception):
@@ -52,17 +53,19 @@ def verify(objects: Mapping[str, bytes], deployment_key: str, now_ms: int) -> li
         if key.startswith(prefix) and key.endswith("/genesis.json")
     )
     anchors = [log for log in logs if re.fullmatch(re.escape(deployment) + r"/anchor/[0-9]{4}q[1-4][.0-9]*", log)]
+    anchors.sort(key=order)
     problems: list[Failure] = []
     history: dict[str, list[tuple[int, bytes, bytes]]] = {}
     listed = False
     try:
         if not anchors:
             raise Absent("A1: no anchor log")
-        history, listed = verify_anchors(objects, anchors[-1], public, now_ms, problems), True
+        history, listed = verify_anchors(objects, anchors, public, now_ms, problems), True
     except Failure as failure:
         problems.append(failure)
     shards = [log for log in logs if log not in anchors]
     problems += [Absent(f"A5: {log} is listed and is not here") for log in history if log not in shards]
+    problems += links(objects, shards)
     records = 0
     for log in shards:
         try:
@@ -77,6 +80,55 @@ def verify(objects: Mapping[str, bytes], deployment_key: str, now_ms: int) -> li
     if not records and not problems:
         problems.append(Absent("no record at all"))
     return problems
+
+
+def order(log: str) -> tuple[str, str, int]:
+    """Logs of one shard in the order of their opening."""
+    shard, _, term = log.rpartition("/")
+    quarter, _, number = term.partition(".")
+    return shard, quarter, int(number or 1)
+
+
+def links(objects: Mapping[str, bytes], logs: list[str]) -> list[Failure]:
+    """Steps 15 and 16, over the logs of shards."""
+    problems: list[Failure] = []
+    before = ""
+    for log in sorted(logs, key=order):
+        try:
+            genesis = json.loads(objects[f"ledger/{log}/genesis.json"])
+            if before.rpartition("/")[0] != log.rpartition("/")[0]:
+                before = ""
+            last, before = before, log
+            follow(objects, last, log, genesis["previous"])
+            if genesis["previous"] is not None:
+                end = (
+                    json.loads(objects[f"ledger/{last}/genesis.json"])["start_offset"] + genesis["previous"]["size"] - 1
+                )
+                if genesis["start_offset"] != end:
+                    raise Absent(f"16: {log} begins at {genesis['start_offset']}, {last} ended at {end}")
+        except Failure as failure:
+            problems.append(failure)
+        except (ValueError, KeyError, TypeError) as error:
+            problems.append(Failure(f"15: {log}: {error}"))
+    return problems
+
+
+def follow(objects: Mapping[str, bytes], last: str, log: str, previous: dict[str, object] | None) -> None:
+    """Step 15: ``log`` follows ``last``, and names its end."""
+    if previous is None:
+        if last:
+            raise Failure(f"15: {log} names no log before it")
+        return
+    if previous["origin"] != last:
+        here = f"ledger/{previous['origin']}/genesis.json" in objects
+        raise (Failure if here else Absent)(f"15: {log} follows {previous['origin']}")
+    lines = objects[f"ledger/{last}/checkpoint"].decode().split("\n")
+    size, root = int(lines[1]), base64.b64decode(lines[2]).hex()
+    if size < int(str(previous["size"])):
+        raise Absent(f"15: {last} ends at {size}")
+    chain = chain_of(read_entries(objects, last, size))[-1].hex()
+    if (size, root, chain) != (previous["size"], previous["root"], previous["chain"]):
+        raise Failure(f"15: {log} follows another end of {last}")
 
 
 def parse_vkey(text: str) -> tuple[str, bytes]:
@@ -241,9 +293,9 @@ def verify_shard(objects: Mapping[str, bytes], log: str, public: bytes, heads: l
             raise Failure(f"5: {log}: entry {index}: part types {types}")
         if offset != int(str(genesis["start_offset"])) + index - 1:
             raise Failure(f"9: {log}: entry {index}: offset {offset}")
-        if time_ms < last_ms:
+        if time_ms < last_ms - MAX_STEP_BACK_MS:
             raise Failure(f"10: {log}: entry {index}")
-        last_ms = time_ms
+        last_ms = max(last_ms, time_ms)
     chain = chain_of(entries)
     leaves = [sha(b"\x00" + entry) for entry in entries]
     for size, root, value in heads:
@@ -255,14 +307,47 @@ def verify_shard(objects: Mapping[str, bytes], log: str, public: bytes, heads: l
 
 
 def verify_anchors(
-    objects: Mapping[str, bytes], log: str, public: bytes, now_ms: int, problems: list[Failure]
+    objects: Mapping[str, bytes], logs: list[str], public: bytes, now_ms: int, problems: list[Failure]
 ) -> dict[str, list[tuple[int, bytes, bytes]]]:
-    """Steps A1 to A4; returns what the sets say of each log."""
-    genesis, entries, _ = verify_tree(objects, log, public)
+    """Steps A1 to A4, and 15 between anchor logs; returns what the sets say of each log."""
     history: dict[str, list[tuple[int, bytes, bytes]]] = {}
-    expected, last_ms = int(str(genesis["start_offset"])), int(str(genesis["opened_ms"]))
     sets: list[tuple[int, int, dict[str, tuple[int, bytes, bytes]]]] = []
-    for data in entries[1:]:
+    last = ""
+    for log in logs:
+        genesis, entries, _ = verify_tree(objects, log, public)
+        previous = genesis["previous"]
+        assert previous is None or isinstance(previous, dict)
+        follow(objects, last, log, previous)
+        last = log
+        read_sets(log, genesis, entries[1:], sets)
+    if not sets:
+        raise Absent(f"A2: {last}: no set")
+    for sequence, _, heads in sets:
+        if history.keys() - heads.keys():
+            raise Failure(f"A3: set {sequence} leaves out a log")
+        for name, head in heads.items():
+            before = history.setdefault(name, [])
+            if before and (head[0] < before[-1][0] or (head[0] == before[-1][0] and head != before[-1])):
+                raise Failure(f"A3: {name} at set {sequence}")
+            before.append(head)
+    if now_ms - sets[-1][1] > FRESHNESS_MS:
+        problems.append(Absent(f"A4: {last}: last set is {now_ms - sets[-1][1]} ms old"))
+    return history
+
+
+def read_sets(
+    log: str,
+    genesis: dict[str, object],
+    entries: list[bytes],
+    sets: list[tuple[int, int, dict[str, tuple[int, bytes, bytes]]]],
+) -> None:
+    """Step A2: the sets of one anchor log, which go on where ``sets`` end."""
+    expected = int(str(genesis["start_offset"]))
+    last_ms = sets[-1][1] if sets else int(str(genesis["opened_ms"]))
+    if sets and expected != sets[-1][0] + 1:
+        raise Failure(f"A2: {log}: begins at set {expected}")
+    began = len(sets)
+    for data in entries:
         version, kind, sequence, time_ms, _, count = struct.unpack_from(">BBQQ32sH", data)
         at, heads = 52, {}
         for _ in range(count):
@@ -272,23 +357,10 @@ def verify_anchors(
             at += 1 + length + 72
         if version != 1 or kind != 0x20 or at != len(data) or list(heads) != sorted(heads) or len(heads) != count:
             raise Failure(f"A2: {log}: not a checkpoint set")
-        if sets and sets[-1][0] == sequence:
+        if len(sets) > began and sets[-1][0] == sequence:
             sets[-1][2].update(heads)
             continue
         if sequence != expected or time_ms < last_ms:
             raise Failure(f"A2: {log}: set {sequence}, expected {expected}")
         sets.append((sequence, time_ms, heads))
         expected, last_ms = sequence + 1, time_ms
-    if not sets:
-        raise Absent(f"A2: {log}: no set")
-    for sequence, _, heads in sets:
-        if history.keys() - heads.keys():
-            raise Failure(f"A3: {log}: set {sequence} leaves out a log")
-        for name, head in heads.items():
-            before = history.setdefault(name, [])
-            if before and (head[0] < before[-1][0] or (head[0] == before[-1][0] and head != before[-1])):
-                raise Failure(f"A3: {log}: {name} at set {sequence}")
-            before.append(head)
-    if now_ms - last_ms > FRESHNESS_MS:
-        problems.append(Absent(f"A4: {log}: last set is {now_ms - last_ms} ms old"))
-    return history

@@ -9,12 +9,10 @@ answer by ``mock_response``, so that no provider is asked for anything.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +21,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from own_venv import own_venv
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "tests" / "collector" / "litellm-requirements.txt"
-ENVIRONMENT = ROOT / ".cache" / "litellm-venv"
 MASTER_KEY = "sk-affidavit-test-0123456789"
 AUTHORIZED = {"authorization": f"Bearer {MASTER_KEY}"}
 
@@ -46,20 +44,8 @@ T = TypeVar("T")
 
 
 def install() -> Path:
-    """The environment's ``bin``; made on the first call, and again when the requirements change."""
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
-    stamp = ENVIRONMENT / "requirements.sha256"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        ENVIRONMENT.parent.mkdir(exist_ok=True)
-        uv = [sys.executable, "-m", "uv"]
-        python = str(ENVIRONMENT / "bin" / "python")
-        subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT)], check=True)
-        subprocess.run(
-            [*uv, "pip", "install", "--system-certs", "--quiet", "--python", python, "-r", str(REQUIREMENTS)],
-            check=True,
-        )
-        stamp.write_text(wanted)
-    return ENVIRONMENT / "bin"
+    """The environment's ``bin``."""
+    return own_venv("litellm-venv", REQUIREMENTS)
 
 
 @contextmanager

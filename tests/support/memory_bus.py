@@ -18,7 +18,7 @@ from uuid import uuid4
 from schemas.entry import valid_commitments
 from schemas.errors import ConfigurationError, EvidenceIncomplete
 from schemas.ids import Offset, Shard
-from stores.bus import Bounds, Message, Outgoing, Position
+from stores.bus import Bounds, Message, Outgoing, Owner, Position
 from stores.bus.headers import Foreign, read_headers, write_headers
 
 
@@ -119,6 +119,12 @@ class MemoryBus:
     async def identity(self, topic: str) -> str:
         self._known(Shard(topic, 0))
         return self._identities[topic]
+
+    async def own(self, group: str, topics: Sequence[str], owner: Owner, stop: asyncio.Event) -> None:
+        shards = [shard for topic in topics for shard in await self.shards(topic)]
+        await owner.take(shards)
+        await stop.wait()
+        await owner.give_up(shards)
 
     async def commit(self, group: str, shard: Shard, offset: Offset) -> None:
         self._groups[group, self._known(shard)] = offset

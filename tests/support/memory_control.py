@@ -8,8 +8,10 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from schemas.errors import ConfigurationError, InvariantError, LedgerContradiction, Refused
-from stores.control import Lock, Log, Token
+from schemas.errors import ConfigurationError, InvariantError, Refused
+from stores.control import DirectoryLoad, Lock, Log, Token
+from stores.control.cursors import lost
+from stores.control.succession import check_lock, check_open, check_successor, recorded_first, recorded_successor
 
 
 class MemoryControl:
@@ -21,6 +23,8 @@ class MemoryControl:
         self._tokens: dict[str, Token] = {}
         self._logs: dict[str, Log] = {}
         self._locks: dict[str, Lock] = {}
+        self._cursors: dict[str, tuple[str, str, int]] = {}
+        self._directories: list[DirectoryLoad] = []
 
     def migrate(self) -> list[str]:
         return []
@@ -57,9 +61,10 @@ class MemoryControl:
         if log.origin != lock.origin:
             raise InvariantError(f"got log {log.origin} with the lock of {lock.origin}")
         with self._mutex:
-            if log.origin not in self._logs:
+            there = recorded_first(log, self.logs())
+            if there is None:
                 self._logs[log.origin], self._locks[log.origin] = log, lock
-            return self._logs[log.origin]
+            return there or log
 
     def logs(self) -> list[Log]:
         return sorted(self._logs.values(), key=lambda log: (log.opened_ms, log.origin))
@@ -71,10 +76,61 @@ class MemoryControl:
         if old.origin != new.origin or new.size < old.size:
             raise InvariantError(f"got lock {new.origin} of size {new.size} in place of {old.origin} of {old.size}")
         with self._mutex:
-            there = self._locks.get(old.origin)
-            if there is None or there.note != old.note:
-                raise LedgerContradiction(f"log {old.origin}: the lock is no longer the checkpoint of size {old.size}")
+            check_lock(self._locks.get(old.origin), old)
+            check_open(old.origin, self._logs[old.origin].closed)
             self._locks[new.origin] = new
+
+    def close_log(self, origin: str, lock: Lock) -> None:
+        if origin != lock.origin:
+            raise InvariantError(f"got log {origin} with the lock of {lock.origin}")
+        with self._mutex:
+            self._close(lock)
+
+    def succeed_log(self, old: Lock, log: Log, lock: Lock) -> Log:
+        check_successor(old, log, lock)
+        with self._mutex:
+            recorded = recorded_successor(old, log, self.logs())
+            if recorded is None:
+                self._close(old)
+                self._logs[log.origin], self._locks[log.origin] = log, lock
+            return recorded or log
+
+    def cursor(self, name: str) -> str:
+        return self._cursors.get(name, ("", "", 0))[0]
+
+    def move_cursor(self, name: str, old: str, new: str, owner: str) -> None:
+        with self._mutex:
+            value, holder, until_ms = self._cursors.get(name, ("", "", 0))
+            if (value, holder) != (old, owner):
+                raise lost(name, holder, owner)
+            self._cursors[name] = (new, owner, until_ms)
+
+    def claim_feed(self, name: str, owner: str, now_ms: int, until_ms: int) -> bool:
+        with self._mutex:
+            value, holder, until = self._cursors.get(name, ("", "", 0))
+            if holder not in ("", owner) and until > now_ms:
+                return False
+            self._cursors[name] = (value, owner, until_ms)
+            return True
+
+    def release_feed(self, name: str, owner: str) -> None:
+        with self._mutex:
+            value, holder, _ = self._cursors.get(name, ("", "", 0))
+            if holder == owner:
+                self._cursors[name] = (value, "", 0)
+
+    def add_directory(self, tenant: str, sha256: str, loaded_ms: int, operator: str) -> DirectoryLoad:
+        with self._mutex:
+            load = DirectoryLoad(len(self._directories) + 1, tenant, sha256, loaded_ms, operator)
+            self._directories.append(load)
+            return load
+
+    def directories(self) -> list[DirectoryLoad]:
+        return list(self._directories)
+
+    def _close(self, lock: Lock) -> None:
+        check_lock(self._locks.get(lock.origin), lock)
+        self._logs[lock.origin] = replace(self._logs[lock.origin], closed=True)
 
     def close(self) -> None:
         """Nothing to release."""

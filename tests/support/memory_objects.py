@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from schemas.errors import LedgerContradiction, RetentionLocked
 from stores.objects import NewObject, ObjectInfo
@@ -41,6 +42,10 @@ class MemoryObjects:
                     retain_until=max(dates, default=None), hold=there.hold or new.hold
                 )
 
+    def create_file(self, key: str, file: BinaryIO) -> None:
+        file.seek(0)
+        self.create([NewObject(key, file.read())])
+
     def put(self, key: str, data: bytes) -> None:
         with self._lock:
             self._refuse_locked(check_key(key))
@@ -48,6 +53,10 @@ class MemoryObjects:
 
     def get(self, key: str) -> bytes:
         return self._objects[check_key(key)].data
+
+    def open(self, key: str) -> Iterator[bytes]:
+        data = self.get(key)
+        yield from (data[at : at + 4096] for at in range(0, len(data), 4096))
 
     def head(self, key: str) -> ObjectInfo | None:
         there = self._objects.get(check_key(key))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from schemas.evidence import Evidence
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from sinks.contract import Delivered, Limits, Outcome
+from sinks.identity import entry_commitments
 from stores.bus import Message
 
 LIMITS = Limits(max_records=100, max_bytes=1 << 20, linger=0.0)
@@ -71,6 +72,17 @@ class MemorySink:
 
     def resume(self, shard: Shard, start: Offset) -> Offset:
         return Offset(self._destination.passed.get(shard, start))
+
+    def last(self, shard: Shard, offset: Offset) -> bytes | None:
+        there = self._destination.records.get(shard, [])
+        return next(
+            (
+                entry_commitments(message.commitments, message.key, message.value, message.headers)
+                for message in there
+                if message.offset == offset
+            ),
+            None,
+        )
 
     def deliver(self, shard: Shard, batch: Sequence[Message]) -> Outcome:
         self.batches.append((shard, batch[0].offset, len(batch)))

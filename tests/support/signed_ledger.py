@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bus_messages import message
@@ -32,7 +32,7 @@ from signer.anchorer import Anchorer
 from signer.clock import Clock
 from signer.keyfile import FileKey, deployment_vkey
 from signer.ledger import Ledger
-from signer.loop import Signer
+from signer.loop import Pace, Signer
 from signer.report import Report
 from signer.trust import Trust, parse_trust
 from signer.verify_ledger import Scope, verify_ledger
@@ -45,6 +45,8 @@ START_MS = 1_764_000_000_000
 EVENTS_ORIGIN = f"{DEPLOYMENT}/events/0/2025q4"
 CONTROL_ORIGIN = f"{DEPLOYMENT}/control/0/2025q4"
 ANCHOR_ORIGIN = f"{DEPLOYMENT}/anchor/2025q4"
+PACE = Pace(linger=0.0, settle=0.0, lost=0.0)
+"""Nobody waits for anything but messages."""
 
 
 @dataclass
@@ -64,10 +66,11 @@ class ListEvidence:
 class World:
     """Everything that a signer works with. ``now`` is the time of all clocks, in milliseconds."""
 
-    def __init__(self, *, shards: Sequence[Shard] = (SHARD, CONTROL_SHARD)) -> None:
+    def __init__(self, *, shards: Sequence[Shard] = (SHARD, CONTROL_SHARD), partitions: int = 1) -> None:
         self.now = START_MS
-        self.shards = list(shards)
-        self.bus = MemoryBus({"events": 1, "control": 1, "deadletter": 1}, clock=self.clock)
+        self.shards = [*(Shard(EVENTS, number) for number in range(partitions) if SHARD in shards), *shards]
+        self.shards = sorted(set(self.shards))
+        self.bus = MemoryBus({"events": partitions, "control": 1, "deadletter": 1}, clock=self.clock)
         self.control = MemoryControl()
         self.objects = MemoryObjects()
         self.keys = MemoryKeys()
@@ -88,6 +91,20 @@ class World:
     def trust(self) -> Trust:
         return parse_trust([deployment_vkey(self.key, DEPLOYMENT)])
 
+    def grow(self, partitions: int) -> None:
+        """Let the events have so many shards."""
+        self.bus._partitions["events"] = partitions
+        for number in range(partitions):
+            self.bus._messages.setdefault(Shard(EVENTS, number), [])
+            self.bus._starts.setdefault(Shard(EVENTS, number), 0)
+        for shard in [shard for shard in self.bus._messages if shard.topic == EVENTS and shard.partition >= partitions]:
+            del self.bus._messages[shard]
+        self.shards = sorted(shard for shard in self.bus._messages if shard.topic in (EVENTS, CONTROL))
+
+    def origin(self, shard: Shard) -> str:
+        """The open log of a shard."""
+        return next(log.origin for log in self.control.logs() if log.shard == shard and not log.closed)
+
     async def append(self, count: int, topic: str = EVENTS) -> None:
         """Put records on the bus."""
         await self.bus.append(sealed(self.keys, count, start=self._numbers, topic=topic))
@@ -95,7 +112,8 @@ class World:
 
     async def append_opaque(self, count: int) -> None:
         """Put messages on the bus that have commitments and no record behind them: the signer sees no difference."""
-        await self.bus.append([message(self._numbers + number) for number in range(count)])
+        messages = [message(self._numbers + number) for number in range(count)]
+        await self.bus.append([one._replace(key=b"%d" % number) for number, one in enumerate(messages)])
         self._numbers += count
 
     def signer(self, faults: Faults | None = None, **options: Any) -> Signer:
@@ -107,20 +125,20 @@ class World:
             self.key,
             DEPLOYMENT,
             clock=self.clock,
-            linger=0.0,
+            pace=replace(PACE, **{name: options.pop(name) for name in list(options) if name in Pace.__slots__}),
             **options,
         )
 
-    async def sign(self, faults: Faults | None = None, **options: Any) -> None:
+    async def sign(self, faults: Faults | None = None, *, tidy: bool = True, **options: Any) -> None:
         """Run a signer until all shards are signed and published. Whatever it raises is raised."""
         ends = {shard: (await self.bus.bounds(shard)).end for shard in self.shards}
-        await until(self.signer(faults, **options).run, self.shards, lambda: self.is_signed(ends))
+        await until(self.signer(faults, **options).sign, self.shards, lambda: self.is_signed(ends, tidy=tidy))
 
-    def is_signed(self, ends: dict[Shard, Offset]) -> bool:
-        """Whether every shard is signed up to its end, published, and nothing is left in staging."""
-        if next(iter(self.objects.list("staging/")), None) is not None:
+    def is_signed(self, ends: dict[Shard, Offset], *, tidy: bool = True) -> bool:
+        """Whether every shard is signed up to its end, published, and (``tidy``) nothing is left in staging."""
+        if tidy and next(iter(self.objects.list("staging/")), None) is not None:
             return False
-        open_logs = {log.shard: log for log in self.control.logs()}
+        open_logs = {log.shard: log for log in self.control.logs() if not log.closed}
         for shard, end in ends.items():
             lock = self.control.lock(open_logs[shard].origin) if shard in open_logs else None
             if lock is None or lock.size - 1 + open_logs[shard].start_offset < end:
@@ -158,8 +176,12 @@ class World:
 
     def verify(self, **scope: Any) -> Report:
         """Verify everything, lock rows included unless told otherwise."""
+        return self.verify_as(self.trust, **scope)
+
+    def verify_as(self, trust: Trust, **scope: Any) -> Report:
+        """The same, believing in other keys."""
         scope = {"control": self.control, "clock": Clock(self.clock, self.wait), **scope}
-        return verify_ledger(self.objects, self.trust, Scope(**scope))
+        return verify_ledger(self.objects, trust, Scope(**scope))
 
 
 async def until(

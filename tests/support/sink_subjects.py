@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from memory_sink import Destination, MemorySink
 from schemas.evidence import EvidenceSource
 from schemas.ids import Offset, Shard
 from sinks.archive import ArchiveEvidence, ArchiveSink
+from sinks.clickhouse.engine import Engine
 from sinks.contract import Sink
 from stores.objects import Objects
 from stores.objects.local import LocalObjects
@@ -65,11 +66,27 @@ def archive_in_a_folder(folder: Path) -> Iterator[Subject]:
 def clickhouse_subject(folder: Path) -> Iterator[Subject]:
     pytest.importorskip("chdb", reason="the embedded ClickHouse engine is not installed")
     from embedded_engine import database_of_its_own
+
+    with closing(database_of_its_own()) as engine, _clickhouse(engine) as subject:
+        yield subject
+
+
+@contextmanager
+def clickhouse_server_subject(folder: Path) -> Iterator[Subject]:
+    pytest.importorskip("chdb", reason="the embedded ClickHouse engine is not installed")
+    from clickhouse_server import process_server, served_database
+
+    with served_database(process_server()) as engine, _clickhouse(engine) as subject:
+        yield subject
+
+
+@contextmanager
+def _clickhouse(engine: Engine) -> Iterator[Subject]:
     from ledgered import log_start
 
     from sinks.clickhouse.sink import ClickHouseSink
 
-    engine, keys = database_of_its_own(), MemoryKeys()
+    keys = MemoryKeys()
     client = engine.client()
     sinks: list[ClickHouseSink] = []
 
@@ -90,7 +107,6 @@ def clickhouse_subject(folder: Path) -> Iterator[Subject]:
         for sink in sinks:
             sink.close()
         client.close()
-        engine.close()
 
 
 SUBJECTS = {
@@ -98,7 +114,17 @@ SUBJECTS = {
     "archive in memory": archive_in_memory,
     "archive in a folder": archive_in_a_folder,
     "clickhouse": clickhouse_subject,
+    "clickhouse server": clickhouse_server_subject,
 }
+
+OPEN = ("memory", "archive in memory", "archive in a folder")
+"""Those where two owners of a shard may go on side by side; a fenced one has each wait for the other."""
+
+SHARED = (*OPEN, pytest.param("clickhouse", marks=pytest.mark.slow))
+"""Those that claim clause 6: two sinks over one destination may deliver the same shard."""
+
+REMEMBERING = ("memory", "archive in memory", "archive in a folder", "clickhouse")
+"""Those whose sink is :class:`sinks.contract.Remembering`."""
 
 
 def _archive(objects: Objects) -> Subject:

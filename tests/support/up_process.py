@@ -15,6 +15,8 @@ from typing import Any
 START_SECONDS = 90.0
 STOP_SECONDS = 90.0
 
+FREE_PORTS = {f"AFFIDAVIT_{server}_PORT": "0" for server in ("COLLECTOR", "GRPC", "PROXY", "QUERY", "MONITOR")}
+
 
 class Up:
     """One data directory, and the process that serves it, if one does.
@@ -25,9 +27,9 @@ class Up:
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
-        self.collector = self.query = ""
+        self.collector = self.query = self.monitor = self.grpc = self.proxy = ""
         self._log = data.with_name(data.name + ".log")
-        self._env = os.environ | {"AFFIDAVIT_COLLECTOR_PORT": "0", "AFFIDAVIT_QUERY_PORT": "0"} | settings
+        self._env = os.environ | FREE_PORTS | settings
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,7 +51,8 @@ class Up:
                 env=self._env,
             )
         urls = self._read_document()["urls"]
-        self.collector, self.query = urls["collector"], urls["clickhouse"]
+        self.collector, self.query, self.monitor = urls["collector"], urls["clickhouse"], urls["monitor"]
+        self.grpc, self.proxy = urls["grpc"], urls.get("proxy", "")
 
     def kill(self) -> None:
         """SIGKILL, and nothing else."""
