@@ -7,23 +7,26 @@ from schemas.errors import MalformedInput
 
 def varint(value: int) -> bytes:
     """Avro ``int`` or ``long``: zigzag, then base 128, least significant group first."""
-    return _SMALL[value] if 0 <= value < _SMALL_END else _varint(value)
+    return SMALL[value] if 0 <= value < SMALL_END else _varint(value)
 
 
 def _varint(value: int) -> bytes:
     if not -(1 << 63) <= value < 1 << 63:
         raise MalformedInput(f"got {value}, expected a signed 64-bit number")
     coded = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while coded >= 0x80:
-        out.append((coded & 0x7F) | 0x80)
-        coded >>= 7
-    out.append(coded)
-    return bytes(out)
+    out = b""
+    while coded >= 0x4000:
+        out += _TWO_MORE[coded & 0x3FFF]
+        coded >>= 14
+    return out + (_TWO_MORE[coded][:1] + bytes((coded >> 7,)) if coded >= 0x80 else bytes((coded,)))
 
 
-_SMALL_END = 4096
-_SMALL = [_varint(value) for value in range(_SMALL_END)]
+_TWO_MORE = [bytes((low | 0x80, high | 0x80)) for high in range(0x80) for low in range(0x80)]
+"""Two groups at a time, with more behind them: a time takes eight."""
+
+
+SMALL_END = 4096
+SMALL = [_varint(value) for value in range(SMALL_END)]
 """Lengths and counts are nearly all below this; the table halves the cost of encoding metadata."""
 
 
@@ -58,4 +61,4 @@ def avro_text(value: str) -> bytes:
     """Avro ``string``. Raises ``UnicodeEncodeError`` for text that is not Unicode (a lone surrogate)."""
     raw = value.encode("utf-8")
     size = len(raw)
-    return (_SMALL[size] if size < _SMALL_END else _varint(size)) + raw
+    return (SMALL[size] if size < SMALL_END else _varint(size)) + raw

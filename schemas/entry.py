@@ -98,7 +98,7 @@ def valid_commitments(header: bytes) -> bool:
 
 def pack_commitments(pairs: list[tuple[int, bytes]]) -> bytes:
     """Join ``(part type, 32 bytes)`` pairs into the bytes of header ``c``."""
-    header = b"".join(bytes((kind,)) + digest for kind, digest in sorted(pairs))
+    header = b"".join([bytes((kind,)) + digest for kind, digest in sorted(pairs)])
     if not valid_commitments(header):
         raise MalformedInput(
             f"got commitments of part types {[kind for kind, _ in pairs]}, expected 1 to 32, each once"

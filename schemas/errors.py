@@ -15,6 +15,7 @@
     ├── VerificationError          the evidence does not hold (numbered steps, see signer.verify)
     │   └── EvidenceIncomplete     nothing contradicts, but something that must be there is not
     ├── LedgerContradiction        the signer met a state it must not sign over: halt, never re-sign
+    │   └── LockLost               another signer swapped the lock row first: let go, nothing is damaged
     └── InvariantError             our bug
 
 Messages are lower case without a full stop: ``got …, expected …``, the record's coordinates, and the remedy where
@@ -97,6 +98,11 @@ class EvidenceIncomplete(VerificationError):
 
 class LedgerContradiction(AffidavitError):
     """Two things that must agree do not; the signer halts and the message says what a person must decide."""
+
+
+class LockLost(LedgerContradiction):
+    """Another signer swapped the lock row of a log first, or closed the log. Whoever lost it signs nothing more before
+    it has opened the log again; nothing is damaged."""
 
 
 class InvariantError(AffidavitError):

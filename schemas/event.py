@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from schemas.ids import EventId
 from schemas.metadata import Kind, Metadata
+from schemas.part_streams import Sized
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Event:
         metadata: complete, ready for :func:`schemas.parts.encode_metadata`.
         content: UTF-8 JSON; ``b""`` when the event has none (its record then has no content part).
         source: the exact bytes received; ``None`` when another event of the same unit carries them.
+        whole: the exact bytes in place of ``source``, where they are too large for memory.
     """
 
     event_id: EventId
@@ -33,3 +35,4 @@ class Event:
     metadata: Metadata
     content: bytes
     source: bytes | None
+    whole: Sized | None = None

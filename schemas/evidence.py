@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from schemas.ids import Offset, Shard
-from schemas.parts import OpenedPart
+from schemas.parts import OpenedPart, SealedPart
 
 
 class Status(Enum):
@@ -32,6 +32,9 @@ class Evidence(NamedTuple):
         leaf, chain: as the destination states them, 32 bytes each, or ``b""`` where it does not keep them.
         where: names the place for a person, e.g. an object key or a table.
         key, headers: those of a foreign message, which its *invalid* entry commits to; empty for our own.
+        commitments: beside ``record`` or ``outside``, as the destination states them: they open it, and prove nothing.
+        gone: parts that are there in the clear but for what they repeat of other records, and what is missing of it.
+        outside: beside ``opened``, parts that the destination leaves sealed in the object store.
     """
 
     shard: Shard
@@ -44,6 +47,9 @@ class Evidence(NamedTuple):
     where: str
     key: bytes = b""
     headers: tuple[tuple[str, bytes], ...] = ()
+    commitments: bytes = b""
+    gone: tuple[tuple[int, str], ...] = ()
+    outside: tuple[SealedPart, ...] = ()
 
 
 class EvidenceSource(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from operator import index
 from typing import Any
 
-from schemas.avro_binary import avro_text, read_varint, varint
+from schemas.avro_binary import SMALL, SMALL_END, avro_text, read_varint, varint
 from schemas.errors import MalformedInput
 from schemas.metadata import Metadata, schema
 
@@ -36,7 +36,12 @@ def encode_metadata(metadata: Metadata) -> bytes:
     try:
         for name, value in metadata.items():
             at, write = _WRITERS[name]
-            fields[at] = write(value)
+            if write is not None:
+                fields[at] = write(value)
+            elif value != "":  # avro_text, written out: three of four fields are text, and a call costs as much
+                raw = value.encode("utf-8")  # type: ignore[attr-defined]  # or refused below
+                size = len(raw)
+                fields[at] = (SMALL[size] if size < SMALL_END else varint(size)) + raw
         return b"".join(fields)
     except KeyError:
         raise MalformedInput(f"got metadata field {name!r}, expected one of schemas/avro/metadata.v1.avsc") from None
@@ -72,7 +77,18 @@ def decode_metadata(data: bytes) -> Metadata:
 
 
 def _write_long(value: Any) -> bytes:
-    return varint(index(value))
+    number = index(value)
+    return SMALL[number] if 0 <= number < SMALL_END else varint(number)
+
+
+def _write_some_long(value: Any) -> bytes:
+    if value is None:
+        return b"\x00"
+    number = index(value)
+    return _SOME_SMALL[number] if 0 <= number < SMALL_END else b"\x02" + varint(number)
+
+
+_SOME_SMALL = [b"\x02" + number for number in SMALL]
 
 
 def _write_boolean(value: Any) -> bytes:
@@ -90,8 +106,11 @@ def _write_strings(value: Any) -> bytes:
 
 
 def _write_map(value: Any) -> bytes:
-    pairs = [avro_text(key) + avro_text(item) for key, item in value.items()]
-    return varint(len(pairs)) + b"".join(pairs) + b"\x00" if pairs else b"\x00"
+    if not value:
+        value.items()  # whatever is no map is refused
+        return b"\x00"
+    pairs = [avro_text(text) for pair in value.items() for text in pair]
+    return varint(len(value)) + b"".join(pairs) + b"\x00"
 
 
 def _nullable_writer(write: Writer) -> Writer:
@@ -174,14 +193,18 @@ def _codec(avro_type: Any) -> tuple[Writer, Reader, Any]:
     """How to write and read a type, and what its zero byte stands for."""
     if isinstance(avro_type, list):
         write, read, _ = _codec(avro_type[1])
-        return _nullable_writer(write), _nullable_reader(read), None
+        nullable = _write_some_long if write is _write_long else _nullable_writer(write)
+        return nullable, _nullable_reader(read), None
     return _codec(avro_type["type"]) if isinstance(avro_type, dict) else _CODECS[avro_type]
 
 
 _FIELDS = [(field["name"], *_codec(field["type"])) for field in schema("metadata.v1")["fields"]]
 _DEFAULTS = [b"\x00"] * len(_FIELDS)
 _EMPTY: dict[str, Any] = {name: empty for name, _, _, empty in _FIELDS}
-_WRITERS: dict[str, tuple[int, Writer]] = {name: (at, write) for at, (name, write, _, _) in enumerate(_FIELDS)}
+_WRITERS: dict[str, tuple[int, Writer | None]] = {
+    name: (at, None if write is avro_text else write) for at, (name, write, _, _) in enumerate(_FIELDS)
+}
+"""Where a field is, and what writes it; ``None`` for text."""
 _READERS: list[tuple[str, Reader]] = [(name, read) for name, _, read, _ in _FIELDS]
 _COLLECTIONS: list[tuple[str, type]] = [
     (name, dict if read is _read_map else list) for name, _, read, empty in _FIELDS if empty == ()

@@ -52,16 +52,12 @@ def encode_record(record: Record) -> bytes:
         if not 0 <= codec <= MAX_CODEC or size < 0 or len(key_id) != 16 or len(nonce) != 12:
             raise MalformedInput(f"got part {kind} with a codec, size, key id or nonce that no record can carry")
         last = kind
-        pieces += (
-            varint(kind),
-            key_id,
-            varint(codec),
-            nonce,
-            varint(len(ciphertext)),
-            ciphertext,
-            varint(size),
-            avro_text(address),
-        )
+        if kind | codec < 64:
+            head = _PART_HEAD.pack(kind << 1, key_id, codec << 1, nonce)
+        else:
+            head = varint(kind) + key_id + varint(codec) + nonce
+        end = avro_text(address) if address else b"\x00"
+        pieces += (head, varint(len(ciphertext)), ciphertext, varint(size), end)
     pieces.append(b"\x00")
     return b"".join(pieces)
 

@@ -219,6 +219,9 @@ def test_what_follows_the_metadata_is_refused() -> None:
         ("extras", {"a": 1}),
         ("extras", {1: "a"}),
         ("extras", None),
+        *[("tenant", nothing) for nothing in (None, b"", 0, False, [], {})],
+        ("extras", []),
+        ("extras", ""),
     ],
 )
 def test_values_of_another_type_are_refused(field: str, value: object) -> None:

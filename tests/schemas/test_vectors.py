@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.avro_binary import read_varint, varint
+from schemas.chunks import Manifest, Piece, Place, assemble, encode_manifest
 from schemas.entry import (
     ZERO,
     Entry,
@@ -22,7 +23,7 @@ from schemas.entry import (
     pack_commitments,
 )
 from schemas.ids import EventId, KeyId, event_id
-from schemas.parts import RAW, OpenedPart, Opener, SealedPart, commit, part_key
+from schemas.parts import CHUNKS, RAW, ZSTD_METADATA, OpenedPart, Opener, SealedPart, commit, part_key
 from schemas.record import Record, decode_record, encode_record
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -43,9 +44,12 @@ def sealed_part(given: Any, key_id: bytes) -> SealedPart:
     )
 
 
-def test_the_file_is_what_its_generator_writes() -> None:
-    written = subprocess.check_output([sys.executable, FOLDER / "generate.py"])
-    assert written == (FOLDER / "ledger.v1.json").read_bytes()
+@pytest.mark.parametrize(
+    ("generator", "name"), [("generate.py", "ledger.v1.json"), ("generate_chunks.py", "chunks.v1.json")]
+)
+def test_the_file_is_what_its_generator_writes(generator: str, name: str) -> None:
+    written = subprocess.check_output([sys.executable, FOLDER / generator])
+    assert written == (FOLDER / name).read_bytes()
 
 
 def test_commitments_and_keys(ledger: Any) -> None:
@@ -61,6 +65,25 @@ def test_sealed_parts_open(ledger: Any) -> None:
         part = sealed_part(given, bytes(16))
         opened = Opener().open(part, raw(given["commitment"]), identity, raw(given["part_key"]))
         assert opened == OpenedPart(given["type"], raw(given["salt"]), raw(given["data"]))
+
+
+def test_parts_that_repeat_others_and_metadata_under_its_dictionary() -> None:
+    given = json.loads((FOLDER / "chunks.v1.json").read_text())
+    places = tuple(Place(one["partition"], one["offset"]) for one in given["records"])
+    held = {place: raw(one["own"]) for place, one in zip(places, given["records"], strict=True)}
+    manifest = Manifest(places, tuple(Piece(*piece) for piece in given["pieces"]), raw(given["own"]))
+    for one in given["parts"]:
+        data = raw(one["data"])
+        part = SealedPart(
+            one["type"], KeyId(bytes(16)), one["codec"], raw(one["nonce"]), raw(one["ciphertext"]), len(data)
+        )
+        opened = Opener().open(
+            part, raw(one["commitment"]), raw(given["event_id"]), raw(one["part_key"]), lambda _: held
+        )
+        assert opened == OpenedPart(one["type"], raw(one["salt"]), data)
+    assert [one["codec"] for one in given["parts"]] == [CHUNKS, ZSTD_METADATA]
+    assert encode_manifest(manifest) == raw(given["manifest"])
+    assert assemble(manifest, held) == raw(given["parts"][0]["data"])
 
 
 def test_entries_leaves_and_chain(ledger: Any) -> None:
