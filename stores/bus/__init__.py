@@ -6,6 +6,7 @@ offsets have no gaps, and what was read once reads the same for ever (until rete
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -38,7 +39,8 @@ class Message(NamedTuple):
     """A message as read back.
 
     A message that some other producer wrote may lack our headers: the field is then ``b""`` (``kind``: −1), and
-    ``headers`` holds all headers as they are on the bus. For our own messages ``headers`` is empty.
+    ``headers`` holds all headers as they are on the bus, as it does when header ``s`` names a schema that this version
+    does not know. For our own messages ``headers`` is empty.
     """
 
     shard: Shard
@@ -53,11 +55,20 @@ class Message(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where an appended message came to lie."""
+    """Where an appended message came to lie.
+
+    A message that is durable in the collector's spool, and not on the bus yet, has no place there: its ``shard`` is
+    (topic, −1), its ``offset`` −1, and ``time_ms`` when it was spooled.
+    """
 
     shard: Shard
     offset: Offset
     time_ms: int
+
+    @property
+    def spooled(self) -> bool:
+        """Whether the bus has yet to give the message its place."""
+        return self.offset < 0
 
 
 class Bounds(NamedTuple):
@@ -71,6 +82,20 @@ class Bounds(NamedTuple):
     end: Offset
 
 
+class Owner(Protocol):
+    """Who works on shards, as :meth:`Bus.own` tells it. Both methods are called from the task that owns, one at a
+    time."""
+
+    async def take(self, shards: Sequence[Shard]) -> None:
+        """Begin to work on these shards; return soon, without waiting for the work."""
+        ...
+
+    async def give_up(self, shards: Sequence[Shard]) -> None:
+        """Return when nothing is in flight for these shards any more: somebody else begins right after. The group
+        waits for a bounded time only (Kafka: the rebalance timeout)."""
+        ...
+
+
 class Bus(Protocol):
     """What collector, signer and sinks need of a bus.
 
@@ -78,8 +103,9 @@ class Bus(Protocol):
     raises :class:`~schemas.errors.Unavailable`, each message may or may not have been written; the caller answers its
     client 503, the client sends again, and the repeat has the same event id.
 
-    **Order and gaps.** Offsets of a shard are 0, 1, 2 … without gaps; ``time_ms`` (the bus's clock) never decreases
-    along a shard. Messages of one ``append`` with the same key keep their order.
+    **Order and gaps.** Offsets of a shard are 0, 1, 2 … without gaps. ``time_ms`` is the bus's clock; SQLite never lets
+    it decrease along a shard, Kafka's brokers have a clock each, so that it may step back by what they differ. Messages
+    of one ``append`` with the same key keep their order.
 
     **Concurrency.** Any number of tasks, threads and (SQLite) processes append and read. Readers never block writers.
 
@@ -100,6 +126,7 @@ class Bus(Protocol):
 
         Raises:
             EvidenceIncomplete: ``offset`` lies before ``Bounds.start``: those messages are gone.
+            LedgerContradiction: the shard goes on behind ``offset`` without a message at it: there is a gap.
         """
         ...
 
@@ -117,6 +144,22 @@ class Bus(Protocol):
 
     async def identity(self, topic: str) -> str:
         """An id that changes when the topic is deleted and created again (Kafka: topic id)."""
+        ...
+
+    async def own(self, group: str, topics: Sequence[str], owner: Owner, stop: asyncio.Event) -> None:
+        """Share the shards of ``topics`` with everybody else who owns in the name of ``group``, each shard with one of
+        them, until ``stop`` is set; then give up all of them and return.
+
+        Shards come and go while this runs: when a process joins or leaves, and when a topic gets more of them. A bus
+        that belongs to one process at a time (SQLite) gives all shards at once.
+
+        This spreads work, it protects nothing: a process that was paused for longer than its session believes that it
+        still owns what another has taken. Whoever writes must be safe from its own ghost (the signer by its swap of
+        the lock row, a sink by what its destination says).
+
+        Raises:
+            Unavailable: the bus cannot be reached, and nothing is owned any more; try again.
+        """
         ...
 
     async def commit(self, group: str, shard: Shard, offset: Offset) -> None:

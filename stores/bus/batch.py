@@ -26,7 +26,7 @@ from schemas.ids import Offset, Shard
 from stores.bus import Message, Outgoing
 from stores.bus.headers import (
     EVENT_ID_BYTES,
-    FINGERPRINT_BYTES,
+    OUR_SCHEMAS,
     Foreign,
     Header,
     read_headers,
@@ -68,7 +68,7 @@ def pack(message: Outgoing | Foreign) -> Packed:
     else:
         kind, event_id, commitments, fingerprint = message[3:]
         valid, headers = valid_commitments(commitments), b""
-        if not valid or len(event_id) != EVENT_ID_BYTES or len(fingerprint) != FINGERPRINT_BYTES:
+        if not valid or len(event_id) != EVENT_ID_BYTES or fingerprint not in OUR_SCHEMAS:
             return pack(Foreign(message.topic, message.key, message.value, write_headers(message)))
     key, value = message.key, message.value
     try:
@@ -116,6 +116,40 @@ def split(
         offset += 1
     if at != len(head) or (body is not None and low != len(body)):
         raise MalformedInput(f"{shard} offset {first}: got a row whose sizes do not add up")
+
+
+def unpack(topic: str, count: int, head: bytes, body: bytes) -> list[Outgoing | Foreign]:
+    """The messages of a row as they were before :func:`pack`, to be written elsewhere with the same headers.
+
+    A message with exactly our headers comes as :class:`~stores.bus.Outgoing`, whoever wrote it.
+
+    Raises:
+        MalformedInput: the row is not what :func:`join` makes.
+    """
+    at, low = count * _SIZES.size, 0
+    messages: list[Outgoing | Foreign] = []
+    if len(head) >= at:
+        for kind, ids, prints, commits, _, keys, sized, extra in _SIZES.iter_unpack(head[:at]):
+            prints_at = at + ids
+            commits_at = prints_at + prints
+            end = low + keys + sized
+            key, value = body[low : low + keys], body[low + keys : end]
+            if ids and prints and commits and kind >= 0 and not extra:
+                own = head[at:prints_at], head[commits_at : commits_at + commits], head[prints_at:commits_at]
+                messages.append(Outgoing(topic, key, value, kind, *own))
+            else:
+                messages.append(_restore(topic, key, value, _unpack_headers(body[end : end + extra])))
+            at, low = commits_at + commits, end + extra
+    if at != len(head) or low != len(body):
+        raise MalformedInput(f"got a row of {count} messages of topic {topic} whose sizes do not add up")
+    return messages
+
+
+def _restore(topic: str, key: bytes, value: bytes, headers: tuple[Header, ...]) -> Outgoing | Foreign:
+    if [name for name, _ in headers] == ["c", "id", "k", "s"] and len(headers[2][1]) == 1:
+        commitments, event_id, kind, fingerprint = [data for _, data in headers]
+        return Outgoing(topic, key, value, kind[0], event_id, commitments, fingerprint)
+    return Foreign(topic, key, value, headers)
 
 
 def _pack_headers(headers: Sequence[Header]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.entry import COMMITMENT_BYTES, MAX_COMMITMENTS, valid_commitments
+from schemas.fingerprints import DEADLETTER_V1, RECORD_V1
 from stores.bus import Outgoing
 
 Header = tuple[str, bytes]
@@ -13,6 +14,10 @@ Header = tuple[str, bytes]
 NO_KIND = -1
 EVENT_ID_BYTES = 16
 FINGERPRINT_BYTES = 8
+
+OUR_SCHEMAS = frozenset({RECORD_V1, DEADLETTER_V1})
+"""What our messages say in header ``s``. One that names another schema, of a later version perhaps, keeps all of its
+headers wherever it goes: without them nobody could say how to read it (``docs/schema-evolution.md``)."""
 
 
 class Foreign(NamedTuple):
@@ -28,8 +33,8 @@ class Foreign(NamedTuple):
 class Ours(NamedTuple):
     """What our headers say. A header that is absent, there twice or of the wrong size reads as ``b""`` (kind: −1).
 
-    ``exact`` is true when the headers are ours, each once, valid, and nothing else: they can then be written again
-    from the other fields, and :attr:`stores.bus.Message.headers` stays empty.
+    ``exact`` is true when the headers are ours, each once, valid, of a schema that we know, and nothing else: they can
+    then be written again from the other fields, and :attr:`stores.bus.Message.headers` stays empty.
     """
 
     kind: int
@@ -56,7 +61,8 @@ def read_headers(headers: Sequence[Header]) -> Ours:
     fingerprint = _only(headers, "s", FINGERPRINT_BYTES)
     found = [value for name, value in headers if name == "c"]
     commitments = found[0] if len(found) == 1 and len(found[0]) <= MAX_COMMITMENTS * COMMITMENT_BYTES else b""
-    exact = len(headers) == 4 and bool(kind and event_id and fingerprint) and valid_commitments(commitments)
+    ours = len(headers) == 4 and bool(kind and event_id) and fingerprint in OUR_SCHEMAS
+    exact = ours and valid_commitments(commitments)
     return Ours(kind[0] if kind else NO_KIND, event_id, commitments, fingerprint, exact)
 
 

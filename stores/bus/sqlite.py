@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from schemas.errors import ConfigurationError
 from schemas.ids import CONTROL, DEADLETTER, EVENTS, Offset, Shard
-from stores.bus import Bounds, Message, Outgoing, Position
-from stores.bus.batch import pack
+from stores.bus import Bounds, Message, Outgoing, Owner, Position
+from stores.bus.batch import Packed, pack
 from stores.bus.headers import Foreign
 from stores.bus.sqlite_file import BusFile, create_file, now_ms
-from stores.bus.sqlite_writer import Append, Hint, Waiter, Writer
+from stores.bus.sqlite_writer import Append, Hint, Task, Waiter, Writer
 
 PARTITIONS: Mapping[str, int] = {EVENTS: 2, CONTROL: 1, DEADLETTER: 1}
 
@@ -77,8 +77,14 @@ class SqliteBus:
         """See :meth:`stores.bus.Bus.append`. A call is written whole or not at all."""
         if not messages:
             return []
+        return await self._append(*self._pack(messages))
+
+    def _pack(self, messages: Sequence[Outgoing | Foreign]) -> tuple[list[tuple[Shard, Packed]], int]:
+        """The messages as they will lie in the file, and their size in bytes."""
         packed = [(self._shard_of(message), pack(message)) for message in messages]
-        size = sum([len(one.head) + len(one.body) for _, one in packed])
+        return packed, sum([len(one.sizes) + len(one.head) + len(one.body) for _, one in packed])
+
+    async def _append(self, packed: Sequence[tuple[Shard, Packed]], size: int) -> list[Position]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Position]] = loop.create_future()
         self._writer.submit(Append(packed, size, loop, future))
@@ -122,6 +128,13 @@ class SqliteBus:
         self._known(Shard(topic, 0))
         return self._identities[topic]
 
+    async def own(self, group: str, topics: Sequence[str], owner: Owner, stop: asyncio.Event) -> None:
+        """See :meth:`stores.bus.Bus.own`: all shards at once; the data directory's locks keep others out."""
+        shards = [shard for topic in topics for shard in await self.shards(topic)]
+        await owner.take(shards)
+        await stop.wait()
+        await owner.give_up(shards)
+
     async def commit(self, group: str, shard: Shard, offset: Offset) -> None:
         """See :meth:`stores.bus.Bus.commit`. Shares the transaction of whatever is being appended."""
         self._known(shard)
@@ -148,6 +161,13 @@ class SqliteBus:
     async def _reading(self, ask: Callable[[BusFile], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: ask(self._reader()))
+
+    async def _writing(self, work: Callable[[BusFile], T]) -> T:
+        """What ``work`` returns, done by the writer between two groups."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._writer.submit(Task(work, loop, future))
+        return await future
 
     def _reader(self) -> BusFile:
         """The connection of this reader thread."""

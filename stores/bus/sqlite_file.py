@@ -50,10 +50,13 @@ class BusFile:
     Every ``sqlite3.Error`` leaves here as :class:`~schemas.errors.Unavailable`: full disk, locked or broken file.
     """
 
+    application_id = APPLICATION_ID
+    noun = "bus"
+
     def __init__(self, path: Path, *, busy_seconds: float) -> None:
-        self._path, self._busy_ms = path, round(busy_seconds * 1000)
+        self.path, self._busy_ms = path, round(busy_seconds * 1000)
         self._log, self._log_limit = path.with_name(path.name + "-wal"), LOG_BYTES
-        with _translated(path):
+        with translated(path):
             # isolation_level=None: transactions begin where this module says BEGIN, and nowhere else.
             self._db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
             try:
@@ -79,14 +82,14 @@ class BusFile:
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if tables == 0:
                 self._create_tables(partitions)
-            elif application != APPLICATION_ID or version != FORMAT:
+            elif application != self.application_id or version != FORMAT:
                 raise ConfigurationError(
-                    f"{self._path} is not an affidavit bus of format {FORMAT}: name another file, or move it away"
+                    f"{self.path} is not an affidavit {self.noun} of format {FORMAT}: name another file or move it"
                 )
             found = {name: count for name, count, _ in self.topics()}
         if found != dict(partitions):
             raise ConfigurationError(
-                f"{self._path} has partitions {found}, the settings say {dict(partitions)}: partition counts are fixed "
+                f"{self.path} has partitions {found}, the settings say {dict(partitions)}: partition counts are fixed "
                 "when the bus is created, because they decide which shard a session is on; set them back"
             )
 
@@ -107,12 +110,12 @@ class BusFile:
                     f'CREATE TABLE "{shard}" (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, '
                     "whole INTEGER NOT NULL, time_ms INTEGER NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL)"
                 )
-        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        db.execute(f"PRAGMA application_id={self.application_id}")
         db.execute(f"PRAGMA user_version={FORMAT}")
 
     def topics(self) -> list[tuple[str, int, str]]:
         """Name, partition count and identity of each topic."""
-        with _translated(self._path):
+        with translated(self.path):
             return self._db.execute("SELECT name, partitions, identity FROM topics").fetchall()
 
     def append(
@@ -144,14 +147,14 @@ class BusFile:
         if row is None:
             row = self._db.execute("SELECT start, time_ms FROM shards WHERE name = ?", (str(shard),)).fetchone()
         if row is None:
-            raise ConfigurationError(f"{self._path} has no shard {shard}")
+            raise ConfigurationError(f"{self.path} has no shard {shard}")
         return row
 
     def read(self, shard: Shard, offset: int, max_records: int, max_bytes: int, values: bool) -> list[Message]:
         """See :meth:`stores.bus.Bus.read`."""
         messages: list[Message] = []
         room = max_bytes
-        with _translated(self._path):
+        with translated(self.path):
             newest = f'SELECT max(first) FROM "{shard}" WHERE first <= ?'  # noqa: S608
             found = self._db.execute(newest, (offset,)).fetchone()[0]
             if found is None:
@@ -188,12 +191,12 @@ class BusFile:
 
     def ends(self, shards: Sequence[Shard]) -> dict[Shard, int]:
         """The next offset of each shard."""
-        with _translated(self._path):
+        with translated(self.path):
             return {shard: self._edge(shard)[0] for shard in shards}
 
     def committed(self, group: str, shard: Shard) -> int | None:
         """The hint of ``group``."""
-        with _translated(self._path):
+        with translated(self.path):
             row = self._db.execute(
                 "SELECT offset FROM groups WHERE name = ? AND shard = ?", (group, str(shard))
             ).fetchone()
@@ -201,7 +204,7 @@ class BusFile:
 
     def version(self) -> int:
         """A number that changes when another connection has committed (``PRAGMA data_version``)."""
-        with _translated(self._path):
+        with translated(self.path):
             value: int = self._db.execute("PRAGMA data_version").fetchone()[0]
         return value
 
@@ -211,7 +214,7 @@ class BusFile:
         size = self._log.stat().st_size
         if size <= self._log_limit:
             return
-        with _translated(self._path):
+        with translated(self.path):
             self._db.execute(f"PRAGMA busy_timeout={SHORTEN_MS}")
             try:
                 busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -225,7 +228,7 @@ class BusFile:
 
     @contextmanager
     def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[None]:
-        with _translated(self._path):
+        with translated(self.path):
             self._db.execute(f"BEGIN {mode}")
             try:
                 yield
@@ -253,7 +256,8 @@ def now_ms() -> int:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """Every error of SQLite as :class:`~schemas.errors.Unavailable`."""
     try:
         yield
     except sqlite3.DatabaseError as error:

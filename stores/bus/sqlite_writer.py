@@ -13,7 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.errors import AffidavitError, InvariantError, Unavailable
 from schemas.ids import Offset, Shard
@@ -52,6 +52,20 @@ class Hint(NamedTuple):
     future: asyncio.Future[None]
 
 
+class Task(NamedTuple):
+    """Something else to do with the writer's connection, between two groups, and the future that gets what it returns.
+
+    ``work`` may raise any :class:`~schemas.errors.AffidavitError`, which the future gets.
+    """
+
+    work: Callable[[BusFile], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+Work = Append | Hint | Task
+
+
 @dataclass(eq=False, slots=True)
 class Waiter:
     """Somebody who waits for ``offset`` to become readable."""
@@ -86,7 +100,7 @@ class Writer:
         self._clock = clock
         self._queue_records, self._queue_bytes = queue_records, queue_bytes
         self._changed = threading.Condition()
-        self._queue: deque[Append | Hint] = deque()
+        self._queue: deque[Work] = deque()
         self._records = self._bytes = 0
         self._waiters: set[Waiter] = set()
         self._ends: dict[Shard, int] = dict.fromkeys(shards, 0)
@@ -95,7 +109,7 @@ class Writer:
         self._closing = False
         self._broken: BaseException | None = None
 
-    def submit(self, work: Append | Hint) -> None:
+    def submit(self, work: Work) -> None:
         """Queue ``work``; its future is answered when it is durable, or with the reason why not.
 
         Raises:
@@ -145,20 +159,20 @@ class Writer:
             self._thread.start()
 
     def _run(self) -> None:
-        group: list[Append | Hint] = []
+        group: list[Work] = []
         try:
             file = self._open_file()
             try:
                 for group in self._groups():
                     if group:
-                        self._write(file, group)
+                        self._work(file, group)
                     self._look(file)
             finally:
                 file.close()
         except BaseException as error:
             self._fail(group, error)
 
-    def _groups(self) -> Iterator[list[Append | Hint]]:
+    def _groups(self) -> Iterator[list[Work]]:
         """What to write next; an empty group means: look what others wrote. Ends when closed and empty."""
         while True:
             with self._changed:
@@ -173,9 +187,13 @@ class Writer:
                 group = list(self._take())
             yield group
 
-    def _take(self) -> Iterator[Append | Hint]:
+    def _take(self) -> Iterator[Work]:
+        """The next group; a task is a group of its own."""
         records = size = 0
         while self._queue and records < GROUP_RECORDS and size < GROUP_BYTES:
+            alone = isinstance(self._queue[0], Task)
+            if alone and records:
+                break
             work = self._queue.popleft()
             if isinstance(work, Append):
                 records += len(work.messages)
@@ -183,8 +201,20 @@ class Writer:
             else:
                 records += 1
             yield work
+            if alone:
+                break
         self._records -= records
         self._bytes -= size
+
+    def _work(self, file: BusFile, group: Sequence[Work]) -> None:
+        if not isinstance(group[0], Task):
+            self._write(file, [work for work in group if not isinstance(work, Task)])
+            return
+        try:
+            done = group[0].work(file)
+        except AffidavitError as error:
+            done = error
+        _answer([(group[0], done)])
 
     def _write(self, file: BusFile, group: Sequence[Append | Hint]) -> None:
         by_shard: defaultdict[Shard, list[Packed]] = defaultdict(list)
@@ -227,7 +257,7 @@ class Writer:
             self._waiters.difference_update(ready)
         _answer([(waiter, None) for waiter in ready])
 
-    def _fail(self, group: Sequence[Append | Hint], error: BaseException) -> None:
+    def _fail(self, group: Sequence[Work], error: BaseException) -> None:
         with self._changed:
             self._broken = error
             left = [*group, *self._queue]
@@ -237,7 +267,8 @@ class Writer:
         _answer([(work, reason) for work in left])
 
 
-Answered = tuple[Append | Hint | Waiter, list[Position] | AffidavitError | None]
+Answered = tuple[Work | Waiter, Any]
+"""Who asked, and the answer: an ``AffidavitError`` is raised, anything else returned."""
 
 
 def _rows(messages: Sequence[Packed]) -> list[Batch]:

@@ -14,9 +14,10 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
 )
+
+from stores.control.text import PlainText
 
 metadata = MetaData(
     naming_convention={
@@ -30,31 +31,31 @@ metadata = MetaData(
 settings = Table(
     "settings",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", PlainText, primary_key=True),
+    Column("value", PlainText, nullable=False),
 )
 
 tokens = Table(
     "tokens",
     metadata,
-    Column("token_id", Text, primary_key=True),
+    Column("token_id", PlainText, primary_key=True),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
-    Column("tenant", Text, nullable=False),
-    Column("gateway", Text, nullable=False),
-    Column("scopes", Text, nullable=False),  # joined by a space
+    Column("tenant", PlainText, nullable=False),
+    Column("gateway", PlainText, nullable=False),
+    Column("scopes", PlainText, nullable=False),  # joined by a space
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger),
     Column("revoked_ms", BigInteger),
-    Column("note", Text, nullable=False),
+    Column("note", PlainText, nullable=False),
 )
 
 logs = Table(
     "logs",
     metadata,
-    Column("origin", Text, primary_key=True),
-    Column("topic", Text, nullable=False),
+    Column("origin", PlainText, primary_key=True),
+    Column("topic", PlainText, nullable=False),
     Column("partition", Integer, nullable=False),
-    Column("term", Text, nullable=False),
+    Column("term", PlainText, nullable=False),
     Column("start_offset", BigInteger, nullable=False),
     Column("genesis", LargeBinary, nullable=False),
     Column("opened_ms", BigInteger, nullable=False),
@@ -64,7 +65,7 @@ logs = Table(
 locks = Table(
     "locks",
     metadata,
-    Column("origin", Text, ForeignKey("logs.origin"), primary_key=True),
+    Column("origin", PlainText, ForeignKey("logs.origin"), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("root", LargeBinary(32), nullable=False),
     Column("chain", LargeBinary(32), nullable=False),
@@ -75,21 +76,53 @@ subject_keys = Table(
     "subject_keys",
     metadata,
     Column("key_id", LargeBinary(16), primary_key=True),
-    Column("tenant", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("retention_class", Text, nullable=False),
+    Column("tenant", PlainText, nullable=False),
+    Column("subject", PlainText, nullable=False),
+    Column("retention_class", PlainText, nullable=False),
     Column("part_type", Integer, nullable=False),
-    Column("month", Text, nullable=False),
-    Column("kek_id", Text, nullable=False),
+    Column("month", PlainText, nullable=False),
+    Column("kek_id", PlainText, nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    UniqueConstraint("tenant", "subject", "retention_class", "part_type", "month"),
+    Column("maker", PlainText, nullable=False, server_default=""),  # "" for the ordinary key of a scope
+    UniqueConstraint("tenant", "subject", "retention_class", "part_type", "month", "maker"),
 )
+
+destroyed_keys = Table(
+    "destroyed_keys",
+    metadata,
+    Column("key_id", LargeBinary(16), primary_key=True),
+    Column("destroyed_ms", BigInteger, nullable=False),
+)
+"""Keys with a maker that were destroyed. Their maker may not know yet, and must not bring them back."""
 
 epochs = Table(
     "epochs",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", PlainText, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 """Counters that tell caches in other processes to forget: ``subject_keys`` goes up with each destruction of keys."""
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", PlainText, primary_key=True),
+    Column("value", PlainText, nullable=False),
+    Column("moved_ms", BigInteger, nullable=False),
+    Column("owner", PlainText, nullable=False),  # "" for nobody
+    Column("until_ms", BigInteger, nullable=False),  # when the lease ends, by the clock of its owner
+)
+"""How far each feed was read, and which process reads it."""
+
+directories = Table(
+    "directories",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("tenant", PlainText, nullable=False),
+    Column("sha256", PlainText, nullable=False),  # of the object, in hex
+    Column("loaded_ms", BigInteger, nullable=False),
+    Column("operator", PlainText, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Loads of directories of people; the highest number of a tenant is in force."""

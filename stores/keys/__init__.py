@@ -26,10 +26,28 @@ class Keys(Protocol):
     """Subject keys, wrapped by a KEK, in the control database.
 
     **Durability.** A key returned by :meth:`for_scopes` is durable before it is returned: no ciphertext may exist whose
-    key does not. **Concurrency.** Two processes that ask for the same scope at once get the same key. Methods block.
-    **Memory.** At most a bounded number of unwrapped keys is cached. **Destruction** is not here: it belongs to the
-    purge (DESIGN decision 8), which also counts ``epochs`` of the control database up, so that every process forgets
-    what it has cached within :data:`stores.keys.database.EPOCH_SECONDS`.
+    key does not. **Concurrency.** Two processes that ask for the same scope at once get the same key: the *ordinary*
+    key of the scope. Methods block. **Memory.** At most a bounded number of unwrapped keys is cached.
+
+    **Without the control database** a collector may make keys of its own (:class:`stores.keys.offline.OfflineKeys`), so
+    that one scope can have several. It puts them into the control database before anything that was sealed under them
+    is on the bus; from then on they are rows like the ordinary one, with the name of their maker, and anybody finds
+    them by id. Only the ordinary key is given out again.
+
+    **Destruction** is not here: it belongs to the purge (DESIGN decision 8), which does this in one transaction:
+
+    1. count ``epochs.subject_keys`` up, so that every process forgets what it has cached within
+       :data:`stores.keys.database.EPOCH_SECONDS` (one that cannot reach the database: within
+       :data:`stores.keys.offline.GRACE_SECONDS`). First, because whoever registers keys waits for that row.
+    2. delete the keys: of a scope all of them, whoever made them.
+    3. put the ids of those that have a maker into ``destroyed_keys``, so that a collector which never heard that it had
+       registered them does not bring them back.
+
+    A key may be registered after its scope was destroyed: it was made before, or after, by a collector that was cut
+    off. It is taken all the same. To refuse it would be to destroy records that no approved plan names and no hold was
+    checked for; ambiguity means held. Its ``created_ms`` says when it was made. A purge that must reach what
+    was received before it therefore looks again for keys of its scopes, as it does for what was sealed meanwhile,
+    until every collector has reported since.
     """
 
     def for_scopes(self, scopes: Sequence[KeyScope]) -> list[SubjectKey]:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
-from sqlalchemy import Connection, Row, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
-
-from schemas.errors import ConfigurationError, InvariantError
+from schemas.errors import Unavailable
 from schemas.ids import KeyId
 from schemas.parts import SubjectKey
-from stores.control import tables as t
 from stores.control.database import ControlDatabase
-from stores.keys import KeyScope
+from stores.keys import KeyScope, rows
 from stores.keys.cache import KeyCache
 from stores.keys.kek import Kek
-
-SECRET_BYTES = 32
-KEY_ID_BYTES = 16
+from stores.keys.wrapping import WrappedKey, Wrapping
 
 CACHED_KEYS = 100_000
 """About 50 MB. A scope is used for a month, and then hardly ever."""
@@ -29,14 +22,6 @@ CACHED_KEYS = 100_000
 EPOCH_SECONDS = 1.0
 """How long a destroyed key may still be found in the cache of another process. A purge destroys keys, waits longer than
 this, and looks again for what was sealed meanwhile."""
-
-STATEMENT_ROWS = 500
-"""Rows in one statement: five values each stay below the limits of SQLite (32,766) and PostgreSQL (65,535)."""
-
-_KEYS = t.subject_keys.c
-_SCOPE = (_KEYS.tenant, _KEYS.subject, _KEYS.retention_class, _KEYS.part_type, _KEYS.month)
-
-T = TypeVar("T")
 
 
 class DatabaseKeys:
@@ -59,11 +44,11 @@ class DatabaseKeys:
         capacity: int = CACHED_KEYS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._control, self._kek = control, kek
-        self._keks = {one.kek_id: one for one in (*retired, kek)}
+        self._control = control
+        self.wrapping = Wrapping(kek, retired)
         self._cache = KeyCache(capacity)
         self._monotonic = monotonic
-        self._epoch, self._epoch_until = -1, -1.0
+        self._epoch, self._checked = -1, -math.inf
 
     def for_scopes(self, scopes: Sequence[KeyScope]) -> list[SubjectKey]:
         """See :meth:`stores.keys.Keys.for_scopes`. Creates all that are missing in one transaction."""
@@ -86,83 +71,70 @@ class DatabaseKeys:
         missing = [key_id for key_id in wanted if key_id not in found]
         if missing:
             with self._control.reading() as connection:
-                rows = [
-                    row
-                    for some in _chunks(missing)
-                    for row in connection.execute(select(t.subject_keys).where(_KEYS.key_id.in_(some)))
-                ]
-            fresh = {KeyId(row.key_id): self._unwrap(row) for row in rows}
+                keys = rows.by_id(connection, missing)
+            fresh = {key.key_id: self.wrapping.secret(key) for key in keys}
             self._cache.add_ids(fresh.items(), generation)
             found |= fresh
         return found
 
-    def _forget_destroyed(self) -> None:
-        """Empty the cache when keys were destroyed since the last look, at most :data:`EPOCH_SECONDS` ago."""
+    def cached(self, scopes: Sequence[KeyScope]) -> list[SubjectKey | None]:
+        """What is cached of :meth:`for_scopes`. Does not ask the database; see :meth:`age`."""
+        return self._cache.for_scopes(scopes)
+
+    def cached_by_id(self, key_ids: Iterable[KeyId]) -> dict[KeyId, bytes]:
+        """What is cached of :meth:`by_id`. Does not ask the database; see :meth:`age`."""
+        return self._cache.by_id(key_ids)
+
+    def age(self) -> float:
+        """Seconds since the database last said which keys were destroyed. Older destructions are out of the cache."""
+        return self._monotonic() - self._checked
+
+    def check(self) -> None:
+        """Ask the database which keys were destroyed.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
         now = self._monotonic()
-        if now < self._epoch_until:
-            return
         with self._control.reading() as connection:
-            epoch = connection.execute(select(t.epochs.c.value).where(t.epochs.c.name == "subject_keys")).scalar_one()
+            epoch = connection.execute(rows.EPOCH).scalar_one()
         if epoch != self._epoch:
             self._cache.clear()
-        self._epoch, self._epoch_until = epoch, now + EPOCH_SECONDS
+        self._epoch, self._checked = epoch, now
+
+    def register(self, keys: Sequence[WrappedKey], maker: str) -> None:
+        """Put keys that a collector has made by itself into the database, but for those that are there, or were there
+        and have been destroyed. All or none; may be repeated.
+
+        Whoever destroys keys counts the epoch up first. We hold that row, so either the key is there before the purge
+        looks, or we see that it was destroyed.
+        """
+        with self._control.writing() as connection:
+            connection.execute(rows.EPOCH.with_for_update(read=True))
+            destroyed = rows.destroyed(connection, [key.key_id for key in keys])
+            rows.add(connection, [key for key in keys if key.key_id not in destroyed], maker)
+
+    def destroyed(self, key_ids: Sequence[KeyId]) -> set[KeyId]:
+        """Which of these keys, made by a collector by itself, have been destroyed."""
+        with self._control.reading() as connection:
+            return rows.destroyed(connection, key_ids)
+
+    def _forget_destroyed(self) -> None:
+        """Empty the cache when keys were destroyed since the last look, at most :data:`EPOCH_SECONDS` ago."""
+        if self.age() >= EPOCH_SECONDS:
+            self.check()
 
     def _read_or_create(self, scopes: Sequence[KeyScope]) -> dict[KeyScope, SubjectKey]:
         with self._control.reading() as connection:
-            rows = _select(connection, scopes)
-        absent = [scope for scope in scopes if scope not in rows]
+            keys = rows.ordinary(connection, scopes)
+        # In one order in all processes: whoever inserts a key waits for those who are about to insert the same one.
+        absent = sorted(scope for scope in scopes if scope not in keys)
         if absent:
-            new = [self._new_row(scope) for scope in absent]
+            new = [self.wrapping.new(scope) for scope in absent]
             with self._control.writing() as connection:
                 # Another process may have been first for some of the scopes: its keys stay, and are read.
-                insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-                connection.execute(insert(t.subject_keys).on_conflict_do_nothing(), new)
-                rows |= _select(connection, absent)
-        if len(rows) != len(scopes):
-            raise InvariantError(f"got {len(rows)} subject keys for {len(scopes)} scopes")
-        return {scope: SubjectKey(KeyId(row.key_id), self._unwrap(row)) for scope, row in rows.items()}
-
-    def _new_row(self, scope: KeyScope) -> dict[str, Any]:
-        random = os.urandom(KEY_ID_BYTES + SECRET_BYTES)
-        key_id, secret = random[:KEY_ID_BYTES], random[KEY_ID_BYTES:]
-        return scope._asdict() | {
-            "key_id": key_id,
-            "kek_id": self._kek.kek_id,
-            "wrapped": self._kek.wrap(secret, key_context(key_id, scope)),
-            "created_ms": time.time_ns() // 1_000_000,
-        }
-
-    def _unwrap(self, row: Row[Any]) -> bytes:
-        kek = self._keks.get(row.kek_id)
-        if kek is None:
-            raise ConfigurationError(
-                f"subject key {row.key_id.hex()} is wrapped by {row.kek_id}, which is not among the configured "
-                "key-encryption keys: configure it as a retired one"
-            )
-        return kek.unwrap(row.wrapped, key_context(row.key_id, _scope(row)))
-
-
-def key_context(key_id: bytes, scope: KeyScope) -> bytes:
-    """What a wrapped key is bound to: its name and scope, each text with its length in front. A row whose scope was
-    changed, or that was given another row's secret, does not unwrap."""
-    texts = (scope.tenant, scope.subject, scope.retention_class, str(scope.part_type), scope.month)
-    raw = [text.encode("utf-8") for text in texts]
-    return b"affidavit/subject-key/v1\x00" + key_id + b"".join([len(one).to_bytes(4, "big") + one for one in raw])
-
-
-def _select(connection: Connection, scopes: Sequence[KeyScope]) -> dict[KeyScope, Row[Any]]:
-    return {
-        _scope(row): row
-        for some in _chunks(scopes)
-        for row in connection.execute(select(t.subject_keys).where(tuple_(*_SCOPE).in_(some)))
-    }
-
-
-def _scope(row: Row[Any]) -> KeyScope:
-    return KeyScope(row.tenant, row.subject, row.retention_class, row.part_type, row.month)
-
-
-def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
-    rest = iter(items)
-    while some := list(islice(rest, STATEMENT_ROWS)):
-        yield some
+                rows.add(connection, new)
+                keys |= rows.ordinary(connection, absent)
+        if len(keys) != len(scopes):
+            raise Unavailable("control database: subject keys were destroyed while they were asked for: ask again")
+        return {scope: SubjectKey(key.key_id, self.wrapping.secret(key)) for scope, key in keys.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 
 class NewObject(NamedTuple):
@@ -32,8 +32,8 @@ class Objects(Protocol):
 
     Keys are relative paths of ``[A-Za-z0-9._=@+-]`` segments joined by ``/``, without ``.`` and ``..``.
 
-    **Durability.** :meth:`put` and :meth:`create` return when the objects survive a power cut. A crash leaves each
-    object of a call whole or absent, in any combination; it never leaves half an object.
+    **Durability.** :meth:`put`, :meth:`create` and :meth:`create_file` return when the objects survive a power cut. A
+    crash leaves each object of a call whole or absent, in any combination; it never leaves half an object.
 
     **Write-once.** :meth:`create` on an existing key succeeds when the bytes are equal (so that a repeat after a crash
     is harmless) and raises :class:`~schemas.errors.LedgerContradiction` when they differ. Only :meth:`put` replaces,
@@ -51,12 +51,25 @@ class Objects(Protocol):
         """Write objects that must not exist with other bytes. One call for many: the store may share their fsyncs."""
         ...
 
+    def create_file(self, key: str, file: BinaryIO) -> None:
+        """:meth:`create` of one object that is too large for memory: all of ``file``, which can seek. Not locked;
+        :meth:`extend_retention` locks it."""
+        ...
+
     def put(self, key: str, data: bytes) -> None:
         """Write or replace the one kind of object that changes (checkpoints), atomically."""
         ...
 
     def get(self, key: str) -> bytes:
         """The object's bytes.
+
+        Raises:
+            KeyError: there is no such object.
+        """
+        ...
+
+    def open(self, key: str) -> Iterator[bytes]:
+        """The object's bytes, in pieces of at most a few MB. Raises when the first piece is asked for, or later.
 
         Raises:
             KeyError: there is no such object.

@@ -15,15 +15,17 @@ write-once, the ledger shows who did not, and only S3 Object Lock prevents it.
 from __future__ import annotations
 
 import fcntl
+import filecmp
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from schemas.errors import LedgerContradiction, Refused, RetentionLocked, Unavailable
 from stores.objects import NewObject, ObjectInfo
-from stores.objects.files import Files
+from stores.objects.files import COPY_BYTES, Files
 from stores.objects.keys import check_date, check_key, is_segment
 from stores.objects.lock import FREE, ObjectLock, format_lock, parse_lock
 
@@ -63,11 +65,24 @@ class LocalObjects:
             # If we die here, all bytes are durable under names that nobody sees: orphans, removed an hour later.
             try:
                 for new, aside, path in zip(objects, asides, paths, strict=True):
-                    _link(new, aside, path)
+                    _link(new.key, aside, path)
             finally:
                 self._files.discard(asides)
                 # If we die before this is through, some names are there after the crash; a repeat adds the rest.
                 self._files.fsync_folders(path.parent for path in paths)
+
+    def create_file(self, key: str, file: BinaryIO) -> None:
+        """See :meth:`stores.objects.Objects.create_file`."""
+        path = self._path(key)
+        with _translated(self._root):
+            self._files.make_folders([path.parent])
+            aside = self._files.copy_aside(file, OBJECT_MODE)
+            # If we die here, the bytes are durable under a name that nobody sees: an orphan, removed an hour later.
+            try:
+                _link(key, aside, path)
+            finally:
+                self._files.discard([aside])
+                self._files.fsync_folders([path.parent])
 
     def put(self, key: str, data: bytes) -> None:
         """See :meth:`stores.objects.Objects.put`."""
@@ -84,6 +99,18 @@ class LocalObjects:
                 return path.read_bytes()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 raise KeyError(key) from None
+
+    def open(self, key: str) -> Iterator[bytes]:
+        """See :meth:`stores.objects.Objects.open`."""
+        path = self._path(key)
+        with _translated(self._root):
+            try:
+                file = path.open("rb")
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                raise KeyError(key) from None
+            with file:
+                while piece := file.read(COPY_BYTES):
+                    yield piece
 
     def head(self, key: str) -> ObjectInfo | None:
         """See :meth:`stores.objects.Objects.head`."""
@@ -187,14 +214,14 @@ class LocalObjects:
             os.close(descriptor)
 
 
-def _link(new: NewObject, aside: Path, path: Path) -> None:
+def _link(key: str, aside: Path, path: Path) -> None:
     try:
         os.link(aside, path)  # unlike a rename it never replaces
     except FileExistsError:
         if path.is_dir():
-            raise IsADirectoryError(f"object {new.key}") from None
-        if path.read_bytes() != new.data:
-            raise LedgerContradiction(f"object {new.key}: exists with other bytes") from None
+            raise IsADirectoryError(f"object {key}") from None
+        if not filecmp.cmp(aside, path, shallow=False):
+            raise LedgerContradiction(f"object {key}: exists with other bytes") from None
 
 
 def _walk(folder: Path, base: str, prefix: str, start_after: str) -> Iterator[tuple[str, int]]:

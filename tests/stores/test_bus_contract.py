@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import pytest
 from bus_messages import COMMITMENTS, PRINT, message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kafka_bus import config, open_bus
 from memory_bus import MemoryBus
+from spools import spooling
 
 from schemas.entry import pack_commitments
 from schemas.errors import ConfigurationError
 from schemas.ids import Offset, Shard
 from stores.bus import Bounds, Message, Outgoing, Position
-from stores.bus.headers import Foreign
+from stores.bus.headers import Foreign, write_headers
 from stores.bus.sqlite import SqliteBus
 
 EVENTS0, EVENTS1 = Shard("events", 0), Shard("events", 1)
@@ -39,17 +41,32 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[str], Any]:
-    def make(name: str) -> SqliteBus | MemoryBus:
-        return MemoryBus(clock=clock) if request.param == "memory" else SqliteBus(tmp_path / name, clock=clock)
+def made(which: str, path: Path, clock: Clock) -> Any:
+    """A bus whose clock a test moves."""
+    if which == "spooling":
+        return spooling(MemoryBus(clock=clock), path, clock=clock)
+    return MemoryBus(clock=clock) if which == "memory" else SqliteBus(path, clock=clock)
 
-    return make
+
+@pytest.fixture(params=["sqlite", "memory", "spooling"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[str], Any]:
+    return lambda name: made(request.param, tmp_path / name, clock)
 
 
 @pytest.fixture
-async def bus(make: Callable[[str], Any]) -> AsyncIterator[Any]:
+async def clocked(make: Callable[[str], Any]) -> AsyncIterator[Any]:
     opened = make("bus.db")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["sqlite", "memory", "spooling", "kafka"])
+async def bus(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Any]:
+    """Every bus. The clock of Kafka is its brokers'."""
+    if request.param == "kafka":
+        opened = await open_bus(config(request.getfixturevalue("kafka")))
+    else:
+        opened = made(request.param, tmp_path / "bus.db", clock)
     yield opened
     await opened.close()
 
@@ -121,11 +138,11 @@ async def test_equal_keys_stay_on_one_shard_in_order(bus: Any) -> None:
         assert of_key == sorted(of_key, key=lambda position: position.offset)
 
 
-async def test_time_never_goes_back(bus: Any, clock: Clock) -> None:
+async def test_time_never_goes_back(clocked: Any, clock: Clock) -> None:
     times = []
     for now in (1000, 2000, 500, 1999, 2001):
         clock.now = now
-        times += [position.time_ms for position in await bus.append([message(0), message(1)])]
+        times += [position.time_ms for position in await clocked.append([message(0), message(1)])]
     assert times == [1000, 1000, 2000, 2000, 2000, 2000, 2000, 2000, 2001, 2001]
 
 
@@ -182,6 +199,18 @@ async def test_our_message_from_another_producer_is_ours(bus: Any) -> None:
     assert found == Message(*position, b"key", b"raw", 2, b"i" * 16, COMMITMENTS)
 
 
+async def test_a_message_of_an_unknown_schema_keeps_all_headers(bus: Any) -> None:
+    """A later version may have written it: without header ``s`` nobody could say how to read it."""
+    sent = [message(0, fingerprint=b"later-v2"), message(1)]
+    first, second = await bus.append(sent)
+    for values in (True, False):
+        later, ours = await bus.read(first.shard, Offset(0), max_records=9, max_bytes=1000, values=values)
+        assert (later.kind, later.event_id, later.commitments) == sent[0][3:6]
+        if values:
+            assert later.headers == write_headers(sent[0])
+        assert (ours[:3], ours.headers) == (second, ())
+
+
 @pytest.mark.parametrize("changes", [{"commitments": b"bad"}, {"commitments": b""}])
 async def test_our_message_with_invalid_commitments_shows_its_headers(bus: Any, changes: dict[str, bytes]) -> None:
     sent = message(3, **changes)
@@ -229,6 +258,35 @@ async def test_hints(bus: Any) -> None:
     assert await bus.committed("sink", EVENTS1) is None
 
 
+class Owning:
+    """Notes what it is told to work on."""
+
+    def __init__(self) -> None:
+        self.shards: set[Shard] = set()
+        self.changed = asyncio.Event()
+
+    async def take(self, shards: Sequence[Shard]) -> None:
+        assert not self.shards & set(shards)
+        self.shards |= set(shards)
+        self.changed.set()
+
+    async def give_up(self, shards: Sequence[Shard]) -> None:
+        self.shards -= set(shards)
+
+
+async def test_who_owns_alone_owns_every_shard_until_it_stops(bus: Any) -> None:
+    owner, stop = Owning(), asyncio.Event()
+    owning = asyncio.create_task(bus.own("sink", ["events", "control"], owner, stop))
+    async with asyncio.timeout(30):
+        while len(owner.shards) < 3:
+            await owner.changed.wait()
+            owner.changed.clear()
+    assert owner.shards == {EVENTS0, EVENTS1, Shard("control", 0)}
+    stop.set()
+    await owning
+    assert owner.shards == set()
+
+
 @pytest.mark.parametrize("shard", [Shard("events", 2), Shard("events", -1), Shard("none", 0)])
 async def test_shards_that_are_not_there(bus: Any, shard: Shard) -> None:
     for ask in (
@@ -256,7 +314,7 @@ OURS = st.builds(
     st.integers(0, 255),
     st.binary(min_size=16, max_size=16),
     st.integers(1, 32).map(lambda count: pack_commitments([(kind, os.urandom(32)) for kind in range(1, count + 1)])),
-    st.just(PRINT),
+    st.just(PRINT) | st.binary(min_size=8, max_size=8),
 )
 
 

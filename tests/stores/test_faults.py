@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from bus_messages import message
 from faults import Crash, Fault, Faults, FaultyBus, FaultyControl, FaultyObjects, matrix
@@ -62,6 +64,19 @@ def test_a_fault_of_the_control_database(fault: Fault) -> None:
     with pytest.raises(RAISES[fault], match=r"at write 1, control\.open_log"):
         control.open_log(LOG, LOCK)
     assert (control.lock(LOG.origin) == LOCK) == fault.writes
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_fault_at_the_end_of_a_log(fault: Fault) -> None:
+    control = FaultyControl(MemoryControl(), Faults({2: fault, 3: fault}))
+    control.open_log(LOG, LOCK)
+    with pytest.raises(RAISES[fault], match=r"at write 2, control\.close_log"):
+        control.close_log(LOG.origin, LOCK)
+    assert control.logs() == [replace(LOG, closed=fault.writes)]
+    following = replace(LOG, origin="example/events/0/2", term="2")
+    with pytest.raises(RAISES[fault], match=r"at write 3, control\.succeed_log"):
+        control.succeed_log(LOCK, following, replace(LOCK, origin=following.origin))
+    assert control.logs() == ([replace(LOG, closed=True), following] if fault.writes else [LOG])
 
 
 def test_the_matrix_has_every_write_with_every_fault() -> None:

@@ -19,13 +19,15 @@ from stores.keys.kek import FileKek, create_kek_file
 SCOPE = KeyScope("acme", "user@example.com", "standard", 1, "2026-03")
 
 
-@pytest.fixture(params=["database", "database without cache", "memory"])
+@pytest.fixture(params=["sqlite", "sqlite without cache", "postgresql", "postgresql without cache", "memory"])
 def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keys]:
     if request.param == "memory":
         yield MemoryKeys()
         return
     create_kek_file(tmp_path / "kek")
-    control = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
+    on_postgres = request.param.startswith("postgresql")
+    url = request.getfixturevalue("postgres").create() if on_postgres else f"sqlite:///{tmp_path}/control.db"
+    control = ControlDatabase(url)
     control.migrate()
     capacity = 0 if "without" in request.param else 1000
     yield DatabaseKeys(control, FileKek(tmp_path / "kek"), capacity=capacity)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy import delete, text, update
+from postgres_server import ExistingServer, PostgresServer
+from sqlalchemy import delete, select, text, update
 
-from schemas.errors import ConfigurationError, VerificationError
+from schemas.errors import ConfigurationError, Unavailable, VerificationError
 from schemas.ids import KeyId
 from stores.control.database import ControlDatabase
 from stores.control.tables import epochs, subject_keys
-from stores.keys import KeyScope
-from stores.keys.database import EPOCH_SECONDS, DatabaseKeys, key_context
+from stores.keys import KeyScope, rows
+from stores.keys.database import EPOCH_SECONDS, DatabaseKeys
 from stores.keys.kek import FileKek, create_kek_file
+from stores.keys.wrapping import Wrapping, key_context
 
 SCOPE = KeyScope("acme", "user@example.com", "standard", 1, "2026-03")
 
@@ -32,12 +37,19 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/control.db"
+    created: str = request.getfixturevalue("postgres").create()
+    return created
+
+
 @pytest.fixture
-def control(tmp_path: Path) -> Iterator[ControlDatabase]:
-    database = ControlDatabase(f"sqlite:///{tmp_path}/control.db")
-    database.migrate()
-    yield database
-    database.close()
+def control(url: str) -> Iterator[ControlDatabase]:
+    with closing(ControlDatabase(url)) as database:
+        database.migrate()
+        yield database
 
 
 @pytest.fixture
@@ -52,6 +64,8 @@ def test_keys_outlive_the_process_and_are_not_in_the_clear(
     (key,) = DatabaseKeys(control, kek).for_scopes([SCOPE])
     assert DatabaseKeys(control, kek).for_scopes([SCOPE]) == [key]
     assert DatabaseKeys(control, kek).by_id([key.key_id]) == {key.key_id: key.secret}
+    with control.reading() as connection:
+        assert key.secret not in connection.execute(select(subject_keys.c.wrapped)).scalar_one()
     assert all(key.secret not in path.read_bytes() for path in tmp_path.glob("control.db*"))
 
 
@@ -108,31 +122,74 @@ def test_the_cache_is_bounded(control: ControlDatabase, kek: FileKek) -> None:
 
 
 def test_two_processes_that_ask_at_once_get_the_same_keys(
-    control: ControlDatabase, kek: FileKek, tmp_path: Path
+    control: ControlDatabase, kek: FileKek, tmp_path: Path, url: str
 ) -> None:
     script = """
 import sys
 from stores.control.database import ControlDatabase
-from stores.keys import KeyScope
+from stores.keys import KeyScope, rows
 from stores.keys.database import DatabaseKeys
 from stores.keys.kek import FileKek
-control = ControlDatabase(f"sqlite:///{sys.argv[1]}/control.db")
-keys = DatabaseKeys(control, FileKek(sys.argv[1] + "/kek"))
+kek, url, step = sys.argv[1:]
+control = ControlDatabase(url)
+keys = DatabaseKeys(control, FileKek(kek))
 sys.stdin.readline()
-for turn in range(40):
-    scopes = [KeyScope("acme", f"{turn}/{number}", "", 1, "2026-03") for number in range(5)]
-    print(*(key.key_id.hex() + key.secret.hex() for key in keys.for_scopes(scopes)))
+for turn in range(5):
+    scopes = [KeyScope("acme", f"{turn}/{number}", "", 1, "2026-03") for number in range(1000)][::int(step)]
+    print(*(key.key_id.hex() + key.secret.hex() for key in keys.for_scopes(scopes)[::int(step)]))
 control.close()
 """
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    command = [sys.executable, "-c", script, str(tmp_path / "kek"), url]
+    children = [
+        subprocess.Popen([*command, step], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for step in ("1", "-1")
+    ]
     for child in children:
         assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
     first, second = (child.communicate()[0] for child in children)
     assert first == second
-    assert len(set(first.split())) == 200
+    assert len(set(first.split())) == 5000
+
+
+def test_keys_are_inserted_in_one_order(
+    postgres: PostgresServer | ExistingServer, kek: FileKek, waiting: Callable[[str], None]
+) -> None:
+    """Whoever waits for the key of "m" holds that of "a" already and not yet that of "z", however it was asked: so no
+    two wait for each other."""
+    url = postgres.create()
+    wrapping = Wrapping(kek)
+    first, middle, last = (SCOPE._replace(subject=subject) for subject in "amz")
+    with (
+        closing(ControlDatabase(url)) as control,
+        closing(ControlDatabase(url, busy_seconds=0.5)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        control.migrate()
+        with control.writing() as holding:
+            rows.add(holding, [wrapping.new(middle)])
+            asked = pool.submit(DatabaseKeys(control, kek).for_scopes, [last, middle, first])
+            waiting(url)
+            with other.writing() as connection:
+                rows.add(connection, [wrapping.new(last)])
+            with pytest.raises(Unavailable, match=r"statement timeout|has not answered"), other.writing() as connection:
+                rows.add(connection, [wrapping.new(first)])
+        found = asked.result()
+        assert DatabaseKeys(control, kek).for_scopes([last, middle, first]) == found
+
+
+@pytest.fixture
+def waiting() -> Callable[[str], None]:
+    """Returns when some session of a database waits for another."""
+
+    def wait(url: str) -> None:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        with psycopg.connect(url, autocommit=True) as connection:
+            while connection.execute(query).fetchone() == (0,):
+                connection.execute("SELECT pg_sleep(0.01)")
+
+    return wait
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o610])

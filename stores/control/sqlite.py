@@ -1,0 +1,41 @@
+"""The SQLAlchemy engine over one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from schemas.errors import ConfigurationError
+
+
+def sqlite_engine(url: URL, busy_seconds: float) -> Engine:
+    """An engine whose commits are durable (WAL, ``synchronous=FULL``) and which enforces foreign keys.
+
+    A transaction with the option ``affidavit_begin="BEGIN IMMEDIATE"`` holds the write lock from its first statement,
+    so writers take turns and what they read stays true until they commit.
+
+    Raises:
+        ConfigurationError: the URL names no file.
+    """
+    if not url.database or url.database == ":memory:":
+        raise ConfigurationError(f"got control database {str(url)!r}, expected a file: sqlite:////path/to/control.db")
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(0o600)  # it holds wrapped keys; SQLite gives its other files the same mode
+    options = {"timeout": busy_seconds, "isolation_level": None}
+    engine = create_engine(url, connect_args=options, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL").close()
+        connection.execute("PRAGMA synchronous=FULL").close()
+        connection.execute("PRAGMA fullfsync=ON").close()
+        connection.execute("PRAGMA foreign_keys=ON").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("affidavit_begin", "BEGIN"))
+
+    return engine
