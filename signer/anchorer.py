@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
-from schemas.errors import EvidenceIncomplete, LedgerContradiction, MalformedInput, Unavailable
+from schemas.errors import EvidenceIncomplete, LedgerContradiction, LockLost, MalformedInput, Unavailable
 from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, encode_sets
 from signer.clock import wall_clock
 from signer.ledger import Ledger
-from signer.loop import pause
+from signer.losses import LIMIT, Losses
 from signer.note import SigningKey
 from signer.origin import ANCHOR_SHARD, check_deployment
 from signer.startup import OpenLog, Stores, first_genesis, open_shard_log
+from signer.state import AnchorState
+from signer.waiting import pause
 from stores.control import Control
 from stores.objects import Objects
 
@@ -29,14 +32,19 @@ SETTLE_TRIES = 20
 """A log is caught between its lock row and its published checkpoint for some milliseconds of each batch: look again."""
 
 FIRST_LOG_SECONDS = 0.2
+LOST_SECONDS = 5.0
+"""How long to wait, after a lost swap, before looking again: by then a process that was paused knows what it owns."""
+
 LAST_TRIES = 5
 """How often the last set is tried, on stop, while a store fails."""
 
 
 class Anchorer:
-    """Appends checkpoint sets. Run one per deployment; of two, one loses the swap and stops.
+    """Appends checkpoint sets. Of all processes of a deployment the one that owns ``control/0`` runs it
+    (:class:`signer.loop.Signer` does so); of two, one loses the swap, and looks again after a pause.
 
-    Stop it after the signers: on stop it takes one last set, so that what was signed last is anchored too.
+    It takes a set as soon as it runs, so that a hand-over leaves no silence. Stop it after the signers: on stop it
+    takes one last set, so that what was signed last is anchored too.
     """
 
     def __init__(
@@ -48,32 +56,80 @@ class Anchorer:
         *,
         clock: Callable[[], int] = wall_clock,
         interval: float = INTERVAL_SECONDS,
+        lost_seconds: float = LOST_SECONDS,
     ) -> None:
         self._stores = Stores(control, objects, key)
         self._deployment = check_deployment(deployment)
-        self._clock, self._interval = clock, interval
+        self._clock, self._interval, self._lost_seconds = clock, interval, lost_seconds
+        self._state = AnchorState()
+
+    def snapshot(self) -> AnchorState:
+        """How it goes. Safe from any thread."""
+        state = self._state
+        age = max(0, self._clock() - state.last_ms) / 1000 if state.last_ms else 0.0
+        return replace(state, age_seconds=age)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Anchor until ``stop`` is set.
 
         Raises:
             LedgerContradiction: the anchor log contradicts itself, or a log it speaks of has become shorter or is gone.
+            LockLost: time after time another anchorer was here, while this one was not told to stop.
         """
-        tries = LAST_TRIES
+        self._note(owned=True)
+        try:
+            await self._run(stop)
+        except LedgerContradiction as error:
+            self._note(state="halted", last_error=type(error).__name__, last_message=str(error))
+            raise
+        finally:
+            self._note(owned=False)
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        tries, losses = LAST_TRIES, Losses()
         while tries:
+            self._note(state="opening")
             try:
-                opened = await asyncio.to_thread(self._open)
-                previous = await asyncio.to_thread(last_set, Ledger(self._stores.objects), opened)
-                while True:
-                    last = stop.is_set()
-                    previous, wait = await self._tick(opened, previous)
-                    if last:
-                        return
-                    await pause(stop, wait)
+                await self._anchor(stop)
+                return
             except Unavailable as error:
                 logger.warning("anchor log of %s: %s; opening it again", self._deployment, error)
+                self._note(last_error=type(error).__name__, last_message=str(error))
                 tries -= stop.is_set()
                 await pause(stop, error.retry_after)
+            except LockLost as error:
+                await self._lost(error, losses, stop)
+                if stop.is_set():
+                    return
+
+    async def _anchor(self, stop: asyncio.Event) -> None:
+        """Take sets until ``stop`` is set, and a last one then."""
+        opened = await asyncio.to_thread(self._open)
+        previous = await asyncio.to_thread(last_known_set, Ledger(self._stores.objects), opened)
+        self._note(state="signing", origin=opened.log.origin, size=opened.writer.lock.size)
+        while True:
+            last = stop.is_set()
+            previous, wait = await self._tick(opened, previous)
+            if last:
+                return
+            await pause(stop, wait)
+
+    async def _lost(self, error: LockLost, losses: Losses, stop: asyncio.Event) -> None:
+        """Let go. If ``control/0`` is another's by now, ``stop`` is set before the pause is over."""
+        self._note(
+            state="lost",
+            swap_losses=self._state.swap_losses + 1,
+            last_error=type(error).__name__,
+            last_message=str(error),
+        )
+        if losses.add(asyncio.get_running_loop().time()):
+            raise LockLost(
+                f"anchor log of {self._deployment}: lost the swap {LIMIT} times within ten minutes while this process "
+                "owned it: another process anchors that is not of this group; nothing is damaged; find it and stop "
+                f"it, then start this one again ({error})"
+            )
+        logger.warning("anchor log of %s: %s; letting go of it", self._deployment, error)
+        await pause(stop, self._lost_seconds)
 
     async def _tick(self, opened: OpenLog, previous: CheckpointSet | None) -> tuple[CheckpointSet | None, float]:
         """Take one set, unless no log exists yet; return it, and how long to wait for the next."""
@@ -86,6 +142,7 @@ class Anchorer:
         entries = encode_sets(sequence, time_ms, heads)
         await asyncio.to_thread(opened.writer.append, entries)
         # If we die here: the set is signed and published. The next start finds it as the last one and goes on behind.
+        self._note(size=opened.writer.lock.size, logs=len(heads), sets=self._state.sets + 1, last_ms=time_ms)
         return CheckpointSet(sequence, time_ms, tuple(heads)), self._interval
 
     async def _heads(self, previous: CheckpointSet | None) -> list[LogHead]:
@@ -119,23 +176,35 @@ class Anchorer:
             heads[log.origin] = LogHead(lock.origin, lock.size, lock.root, lock.chain) if same else None
         return heads
 
+    def _note(self, **changes: object) -> None:
+        self._state = replace(self._state, **changes)  # type: ignore[arg-type]
+
     def _open(self) -> OpenLog:
         now = self._clock()
         first = first_genesis(self._stores.key, self._deployment, ANCHOR_SHARD, now)
         return open_shard_log(self._stores, self._deployment, ANCHOR_SHARD, first, now)
 
 
-def last_set(ledger: Ledger, opened: OpenLog) -> CheckpointSet | None:
-    """The last set of an anchor log, put together from all entries that carry its number; ``None`` before the first."""
+def last_known_set(ledger: Ledger, opened: OpenLog) -> CheckpointSet | None:
+    """The last set of the deployment: of the anchor log, or of the one that it follows while it has none itself."""
+    found = last_set(ledger, opened.log.origin, opened.writer.lock.size)
+    previous = opened.genesis.previous
+    if found is None and previous is not None:
+        return last_set(ledger, previous.origin, previous.size)
+    return found
+
+
+def last_set(ledger: Ledger, origin: str, size: int) -> CheckpointSet | None:
+    """The last set of an anchor log of ``size`` leaves, put together from all entries that carry its number; ``None``
+    before the first."""
     heads: list[LogHead] = []
     last: CheckpointSet | None = None
-    size = opened.writer.lock.size
     for index in range(size - 1, 0, -1):
         try:
-            entry = decode_set(ledger.entry(opened.log.origin, size, index))
+            entry = decode_set(ledger.entry(origin, size, index))
         except (EvidenceIncomplete, MalformedInput) as error:
             raise LedgerContradiction(
-                f"H5 {opened.log.origin}: entry {index} is not a checkpoint set: {error}; restore the object store"
+                f"H5 {origin}: entry {index} is not a checkpoint set: {error}; restore the object store"
             ) from None
         if last is not None and entry.sequence != last.sequence:
             break

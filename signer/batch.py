@@ -22,7 +22,9 @@ from schemas.entry import (
     valid_commitments,
 )
 from schemas.errors import LedgerContradiction
+from schemas.ids import Shard
 from signer import merkle
+from signer.bus_time import MAX_STEP_BACK_MS, is_too_early
 from signer.tiles import ENTRIES, FULL_WIDTH, Tile, encode_bundle, format_tile_path, root_of_edge
 from stores.bus import Message
 
@@ -64,40 +66,58 @@ class Batch:
     objects: tuple[tuple[str, bytes], ...]
 
 
-def entries_of(messages: Sequence[Message], kind: int, first_offset: int, not_before_ms: int) -> list[bytes]:
+def entries_of(messages: Sequence[Message], kind: int, first_offset: int, high_ms: int) -> list[bytes]:
     """The entries of messages that follow each other on a shard.
 
     Args:
         messages: as read from the bus, in order.
         kind: ``EVENT`` or ``CONTROL``; a message without valid commitments becomes ``INVALID``.
         first_offset: where the log goes on.
-        not_before_ms: time of the entry before.
+        high_ms: the highest time in the log so far, 0 before its first record. It decides what is refused and nothing
+            else: the same messages give the same bytes.
 
     Raises:
-        LedgerContradiction: the offsets have a gap, or the bus's clock went backwards. Both break what the log says of
-            the bus, so nothing of the batch may be signed.
+        LedgerContradiction: the offsets have a gap, or the bus's clock went back by more than
+            :data:`~signer.bus_time.MAX_STEP_BACK_MS`. Both break what the log says of the bus, so the log ends before
+            that message.
     """
     entries: list[bytes] = []
     append, pack = entries.append, pack_entry
-    expected, last_ms = first_offset, not_before_ms
+    expected = first_offset
     for shard, offset, time_ms, key, value, _, _, commitments, headers in messages:
         if offset != expected:
             raise LedgerContradiction(
                 f"{shard}: got offset {offset} after {expected - 1}, expected {expected}: offsets of a shard have no "
                 "gaps unless the topic is compacted or written in transactions; close this log and open the next"
             )
-        if time_ms < last_ms:
-            raise LedgerContradiction(
-                f"{shard} offset {offset}: got bus time {time_ms}, expected at least {last_ms}: the topic must use "
-                "log-append time, and the bus's clock must not go backwards"
-            )
+        if time_ms < high_ms:
+            _check_step(shard, offset, time_ms, high_ms)
+        else:
+            high_ms = time_ms
         if _are_commitments(len(commitments), commitments[::COMMITMENT_BYTES]):
             append(pack(kind, offset, time_ms, commitments))
         else:
             append(pack(INVALID, offset, time_ms, invalid_commitments(key, value, list(headers))))
         expected += 1
-        last_ms = time_ms
     return entries
+
+
+def leading(messages: Sequence[Message], first_offset: int, high_ms: int) -> int:
+    """How many of the messages come before the first that :func:`entries_of` refuses."""
+    for count, message in enumerate(messages):
+        if message.offset != first_offset + count or is_too_early(message.time_ms, high_ms):
+            return count
+        high_ms = max(high_ms, message.time_ms)
+    return len(messages)
+
+
+def _check_step(shard: Shard, offset: int, time_ms: int, high_ms: int) -> None:
+    if is_too_early(time_ms, high_ms):
+        raise LedgerContradiction(
+            f"{shard} offset {offset}: got bus time {time_ms}, {(high_ms - time_ms) / 1000:.0f} s before the highest "
+            f"time in the log, {high_ms}; expected at most {MAX_STEP_BACK_MS // 1000} s: set the brokers' clocks right "
+            "(the topic must use log-append time), then close this log and open the next"
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
 from schemas.ids import Shard
 from signer.batch import Head
 from signer.merkle import Range, range_hash, root_of
-from signer.origin import Origin, parse_origin
+from signer.origin import Origin, parse_origin, term_order
 from signer.tiles import (
     ENTRIES,
     FULL_WIDTH,
@@ -157,7 +157,7 @@ class _Subtrees:
 
 def shard_logs(origins: list[Origin], shard: Shard) -> list[Origin]:
     """The logs of one shard, the oldest term first."""
-    return sorted((origin for origin in origins if origin.shard == shard), key=lambda origin: origin.term)
+    return sorted((origin for origin in origins if origin.shard == shard), key=lambda origin: term_order(origin.term))
 
 
 def _log_of(key: str, deployment: str) -> Origin | None:

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.errors import InvariantError, LedgerContradiction
-from signer.batch import Batch, Head, extend
+from schemas.errors import InvariantError, LedgerContradiction, LockLost, MalformedInput
+from schemas.ids import Shard
+from signer.batch import EMPTY, Batch, Head, extend
 from signer.checkpoint import Checkpoint, sign_checkpoint
-from signer.ledger import CHECKPOINT, ledger_key
+from signer.genesis import Genesis, format_genesis, genesis_entry
+from signer.ledger import CHECKPOINT, GENESIS, ledger_key
 from signer.note import SigningKey
-from signer.staging import Staged, encode_staging, staging_key
+from signer.staging import Staged, decode_staging, encode_staging, staging_key
 from signer.tiles import ENTRIES, FULL_WIDTH, HEIGHT, Tile, partial_prefix
-from stores.control import Control, Lock
+from stores.control import Control, Lock, Log
 from stores.objects import NewObject, Objects
 
 
@@ -46,7 +48,8 @@ class LogWriter:
         """Sign a log that is longer by ``entries``, publish it, and return its new lock row.
 
         Raises:
-            LedgerContradiction: another signer was here, or a tile exists with other bytes. Halt.
+            LockLost: another signer was here. Open the log again, if the shard is still ours.
+            LedgerContradiction: a tile exists with other bytes. Halt.
             Unavailable: a store failed; nothing is known of the batch.
         """
         if self._spent:
@@ -65,10 +68,46 @@ def signed_lock(origin: str, key: SigningKey, batch: Batch) -> Lock:
     return Lock(origin, batch.head.size, batch.root, batch.head.chain, note)
 
 
+def prepare(objects: Objects, key: SigningKey, shard: Shard, genesis: Genesis) -> tuple[Log, Lock]:
+    """C and D of a new log: its genesis goes through the same letters as any batch, with the insertion of the lock row
+    in place of the swap. Returns the rows to insert."""
+    document = format_genesis(genesis)
+    batch = extend(EMPTY, [genesis_entry(document, genesis.opened_ms)])
+    stage(objects, genesis.origin, batch.root, Staged(0, 1, ((GENESIS, document), *batch.objects)))
+    term = genesis.origin.rpartition("/")[2]
+    log = Log(genesis.origin, shard, term, genesis.start_offset, document, genesis.opened_ms)
+    return log, signed_lock(genesis.origin, key, batch)
+
+
 def stage(objects: Objects, origin: str, root: bytes, staged: Staged) -> None:
-    """C: make a batch durable where nobody reads it."""
-    objects.create([NewObject(staging_key(origin, staged.size, root), encode_staging(staged))])
+    """C: make a batch durable where nobody reads it.
+
+    Raises:
+        LockLost: a signer that is further on stages the same size. It has swapped the lock row since we read it.
+        LedgerContradiction: what lies there is no staging object of this batch.
+    """
+    key = staging_key(origin, staged.size, root)
+    try:
+        objects.create([NewObject(key, encode_staging(staged))])
+    except LedgerContradiction:
+        _share(objects, key, staged)
     # If we die here (C): lock and ledger are as before. The object is deleted by a later start.
+
+
+def _share(objects: Objects, key: str, staged: Staged) -> None:
+    """Another signer leads to the same tree from another size: from a smaller one its object holds ours too."""
+    try:
+        there = decode_staging(objects.get(key))
+    except KeyError:
+        raise LockLost(f"{key}: another signer has published this batch meanwhile") from None
+    except MalformedInput as error:
+        raise LedgerContradiction(f"H4 {key}: {error}; restore the object store") from None
+    if there.old_size > staged.old_size:
+        raise LockLost(f"{key}: another signer stages this batch from size {there.old_size}, ours is {staged.old_size}")
+    if not set(staged.objects) <= set(there.objects):
+        raise LedgerContradiction(
+            f"H4 {key}: holds other tiles than the messages on the bus give; find out who wrote it"
+        )
 
 
 def commit(control: Control, objects: Objects, key: SigningKey, old: Lock, batch: Batch) -> Lock:
@@ -76,7 +115,10 @@ def commit(control: Control, objects: Objects, key: SigningKey, old: Lock, batch
     stage(objects, old.origin, batch.root, Staged(batch.old_size, batch.head.size, batch.objects))
     new = signed_lock(old.origin, key, batch)
     # If we die here (D): a checkpoint was signed that nobody has seen. Signing it again gives the same bytes.
-    control.replace_lock(old, new)
+    try:
+        control.replace_lock(old, new)
+    except LedgerContradiction as error:
+        raise LockLost(str(error)) from error
     # If we die here (E): the lock row is one batch ahead of the ledger, and the staging object that its size and root
     # name is there, for it became durable first. The next start publishes it.
     return new
@@ -88,7 +130,7 @@ def publish(control: Control, objects: Objects, lock: Lock, staged: Staged) -> N
     # If we die here (F): tiles lie beyond the published checkpoint, which no reader looks at. They are written again
     # with equal bytes; other bytes at one of their paths halt the signer.
     if control.lock(lock.origin) != lock:
-        raise LedgerContradiction(
+        raise LockLost(
             f"{lock.origin}: another signer went on from size {lock.size} while this one was publishing it: two "
             "signers run for this shard; stop one (nothing is damaged)"
         )

@@ -1,7 +1,8 @@
 """The signer: follows shards of the bus and signs what they hold, one log per shard.
 
 It keeps no position of its own. Where to go on is the size of the log, so a signer that dies, or that lives twice,
-needs nobody to clean up after it.
+needs nobody to clean up after it. Many signers share the shards among them (:meth:`stores.bus.Bus.own`); that spreads
+the work, and the swap of the lock row protects it.
 """
 
 from __future__ import annotations
@@ -9,53 +10,41 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import schemas
-from schemas import entry as kinds
-from schemas.errors import ConfigurationError, EvidenceIncomplete, LedgerContradiction, Unavailable
-from schemas.ids import CONTROL, EVENTS, Offset, Shard
-from signer.batch import entries_of
+from schemas.errors import ConfigurationError, InvariantError, LedgerContradiction, Unavailable
+from schemas.ids import CONTROL, EVENTS, Shard
+from signer.anchorer import Anchorer
+from signer.bus_reading import KINDS
 from signer.clock import wall_clock
 from signer.note import SigningKey
-from signer.origin import check_deployment
-from signer.startup import OpenLog, Stores, check_bus, first_genesis, open_shard_log
-from stores.bus import Bounds, Bus, Message
-from stores.control import Control, Lock
+from signer.origin import ANCHOR_SHARD, check_deployment
+from signer.shard import LINGER_SECONDS, MAX_RECORDS, OnLogs, Pace, ShardSigner, Signed
+from signer.startup import Stores
+from signer.state import AnchorState, SignerState
+from signer.succession import LogChange
+from signer.waiting import pause
+from stores.bus import Bus
+from stores.control import Control
 from stores.objects import Objects
+
+__all__ = ["LINGER_SECONDS", "MAX_RECORDS", "LogChange", "Pace", "Signed", "Signer", "schema_fingerprints"]
 
 logger = logging.getLogger(__name__)
 
-LINGER_SECONDS = 0.25
-"""A shard is signed at most once in this time: a checkpoint costs fsyncs, and a second is what we promise."""
+GROUP = "signer"
+"""In whose name shards are owned: all signers of a bus share them."""
 
-MAX_RECORDS = 32_768
-"""Largest batch, when the signer is behind: 5 MB of tiles, a tenth of a second of hashing."""
+TOPICS = (EVENTS, CONTROL)
 
-MAX_BYTES = 64 * 1024 * 1024
-POLL_SECONDS = 5.0
-"""A wait for messages is renewed after this time."""
+ANCHORED_BY = Shard(CONTROL, 0)
+"""Whoever owns this shard writes the anchor log."""
 
 RECORDED_SCHEMAS = ("metadata", "record")
 """The schemas whose bytes the ledger commits to."""
-
-KINDS = {EVENTS: kinds.EVENT, CONTROL: kinds.CONTROL}
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """Told after each batch: ``records`` more are signed and published, up to time ``last_ms``; the log has ``size``
-    leaves. ``seconds`` is how long hashing, signing and publishing took."""
-
-    shard: Shard
-    origin: str
-    size: int
-    records: int
-    last_ms: int
-    seconds: float
 
 
 def schema_fingerprints() -> tuple[tuple[str, str], ...]:
@@ -65,11 +54,24 @@ def schema_fingerprints() -> tuple[tuple[str, str], ...]:
     return tuple((path.stem, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
 
 
+async def _tell_nobody(change: LogChange) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What runs for one shard: it ends soon after ``stop`` is set."""
+
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+
+
 class Signer:
-    """Signs shards. One instance for a process; the same shard in two processes is harmless: one of them stops.
+    """Signs the shards that it owns: a :class:`stores.bus.Owner`. One instance for a process.
 
     Attributes:
-        halted: the shards that met a contradiction, with it. They stay halted until a person has decided.
+        halted: the shards that met a contradiction, with it, and under :data:`~signer.origin.ANCHOR_SHARD` that of the
+            anchor log. They stay halted until a person has decided, or until the shard goes to another process.
     """
 
     def __init__(
@@ -80,125 +82,154 @@ class Signer:
         key: SigningKey,
         deployment: str,
         *,
+        anchorer: Anchorer | None = None,
         clock: Callable[[], int] = wall_clock,
         linger: float = LINGER_SECONDS,
         max_records: int = MAX_RECORDS,
+        pace: Pace | None = None,
         on_signed: Callable[[Signed], None] = lambda signed: None,
+        on_logs: OnLogs = _tell_nobody,
     ) -> None:
+        """``anchorer`` runs for as long as this process owns ``control/0``. ``pace`` takes the place of ``linger`` and
+        ``max_records``."""
         self._bus = bus
         self._stores = Stores(control, objects, key)
         self._deployment = check_deployment(deployment)
-        self._clock, self._linger, self._max_records = clock, linger, max_records
-        self._on_signed = on_signed
+        self._anchorer, self._clock = anchorer, clock
+        self._pace = pace or Pace(linger, max_records)
+        self._on_signed, self._on_logs = on_signed, on_logs
+        self._schemas = schema_fingerprints()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._signers: dict[Shard, ShardSigner] = {}
+        self._owned: dict[Shard, _Work] = {}
+        self._all_halted = asyncio.Event()
         self.halted: dict[Shard, LedgerContradiction] = {}
 
-    async def run(self, shards: Sequence[Shard], stop: asyncio.Event) -> None:
-        """Sign until ``stop`` is set. A shard that halts does not hold up the others.
+    def snapshot(self) -> SignerState:
+        """How it goes. Safe from any thread."""
+        shards = [self._signers[shard].snapshot() for shard in sorted(self._owned.copy()) if shard in self._signers]
+        return SignerState(tuple(shards), self._anchorer.snapshot() if self._anchorer else AnchorState())
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Own shards and sign them until ``stop`` is set, with whoever else runs in the group. A shard that halts does
+        not hold up the others.
+
+        Raises:
+            LedgerContradiction: at the end, when a shard that is still ours had halted.
+        """
+        async with asyncio.TaskGroup() as self._tasks:
+            while not stop.is_set():
+                wait = 0.0
+                try:
+                    await self._bus.own(GROUP, TOPICS, self, stop)
+                except Unavailable as error:
+                    logger.warning("signer: %s; asking for shards again", error)
+                    wait = error.retry_after
+                await self._end(list(self._owned))  # what a bus that failed did not give up
+                await pause(stop, wait)
+        self._raise_halted()
+
+    async def sign(self, shards: Sequence[Shard], stop: asyncio.Event) -> None:
+        """Sign these shards until ``stop`` is set, whoever else may sign them.
 
         Raises:
             LedgerContradiction: at the end, when a shard had halted; at once when all had.
             ConfigurationError: a shard whose topic is not signed.
         """
-        unknown = [str(shard) for shard in shards if shard.topic not in KINDS]
-        if unknown:
-            raise ConfigurationError(f"got shards {', '.join(unknown)}, expected shards of {' or '.join(KINDS)}")
-        async with asyncio.TaskGroup() as tasks:
-            for shard in shards:
-                tasks.create_task(self._sign(shard, stop), name=f"signer {shard}")
+        _check_topics(shards)
+        async with asyncio.TaskGroup() as self._tasks:
+            await self.take(shards)
+            ends = [asyncio.ensure_future(event.wait()) for event in (stop, self._all_halted)]
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for end in ends:
+                    end.cancel()
+            await self._end(shards)
+        self._raise_halted()
+
+    async def take(self, shards: Sequence[Shard]) -> None:
+        """See :meth:`stores.bus.Owner.take`.
+
+        Raises:
+            ConfigurationError: a shard whose topic is not signed.
+        """
+        _check_topics(shards)
+        for shard in shards:
+            if shard not in self._owned:
+                signer = self._signers.get(shard) or self._signer(shard)
+                self._signers[shard] = signer
+                self._start(shard, lambda stop, signer=signer: self._sign(signer, stop))  # type: ignore[misc]
+        if self._anchorer is not None and ANCHORED_BY in shards and ANCHOR_SHARD not in self._owned:
+            self._start(ANCHOR_SHARD, self._anchor)
+        logger.info("signer: took %s", ", ".join(map(str, shards)) or "no shard")
+
+    async def give_up(self, shards: Sequence[Shard]) -> None:
+        """See :meth:`stores.bus.Owner.give_up`: each batch in flight is published or abandoned by then."""
+        await self._end(shards)
+        logger.info("signer: gave up %s", ", ".join(map(str, shards)) or "no shard")
+
+    def _signer(self, shard: Shard) -> ShardSigner:
+        return ShardSigner(
+            self._bus,
+            self._stores,
+            self._deployment,
+            shard,
+            schemas=self._schemas,
+            clock=self._clock,
+            pace=self._pace,
+            on_signed=self._on_signed,
+            on_logs=self._on_logs,
+        )
+
+    def _start(self, shard: Shard, work: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
+        if self._tasks is None:
+            raise InvariantError(f"{shard}: taken by a signer that does not run")
+        self.halted.pop(shard, None)
+        self._all_halted.clear()
+        stop = asyncio.Event()
+        self._owned[shard] = _Work(self._tasks.create_task(work(stop), name=f"signer {shard}"), stop)
+
+    async def _end(self, shards: Sequence[Shard]) -> None:
+        """Stop the work on these shards. The anchor log comes last, so that what was signed last is anchored too."""
+        await self._finish([shard for shard in shards if shard != ANCHOR_SHARD])
+        if ANCHORED_BY in shards or ANCHOR_SHARD in shards:
+            await self._finish([ANCHOR_SHARD])
+
+    async def _finish(self, shards: Sequence[Shard]) -> None:
+        working = [self._owned[shard] for shard in shards if shard in self._owned]
+        for work in working:
+            work.stop.set()
+        if working:
+            await asyncio.wait([work.task for work in working])
+        for shard in shards:
+            self._owned.pop(shard, None)
+
+    async def _sign(self, signer: ShardSigner, stop: asyncio.Event) -> None:
+        await signer.run(stop)
+        if signer.halted is not None:
+            self._halt(signer.shard, signer.halted)
+            await signer.watch(stop)
+
+    async def _anchor(self, stop: asyncio.Event) -> None:
+        assert self._anchorer is not None
+        try:
+            await self._anchorer.run(stop)
+        except LedgerContradiction as error:
+            logger.critical("anchor log of %s halted: %s", self._deployment, error)
+            self._halt(ANCHOR_SHARD, error)
+
+    def _halt(self, shard: Shard, error: LedgerContradiction) -> None:
+        self.halted[shard] = error
+        if self.halted.keys() >= self._owned.keys():
+            self._all_halted.set()
+
+    def _raise_halted(self) -> None:
         if self.halted:
             raise LedgerContradiction("; ".join(str(error) for error in self.halted.values()))
 
-    async def _sign(self, shard: Shard, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                await self._follow(await self._open(shard), stop)
-            except Unavailable as error:
-                logger.warning("signer of %s: %s; opening the log again", shard, error)
-                await pause(stop, error.retry_after)
-            except (LedgerContradiction, EvidenceIncomplete) as error:
-                logger.critical("signer of %s halted: %s", shard, error)
-                self.halted[shard] = LedgerContradiction(str(error))
-                return
 
-    async def _open(self, shard: Shard) -> OpenLog:
-        """Open the shard's log, and compare it with the bus."""
-        topic_id = await self._bus.identity(shard.topic)
-        bounds = await self._bus.bounds(shard)
-        now = self._clock()
-        first = first_genesis(
-            self._stores.key,
-            self._deployment,
-            shard,
-            min(now, await self._first_ms(shard, bounds, now)),
-            topic_id=topic_id,
-            start_offset=bounds.start,
-            schemas=schema_fingerprints(),
-        )
-        opened = await asyncio.to_thread(open_shard_log, self._stores, self._deployment, shard, first, now)
-        bounds = await self._bus.bounds(shard)
-        check_bus(opened, topic_id, bounds, await self._last_on_bus(opened, bounds.start, bounds.end))
-        logger.info("signer of %s goes on at offset %d of %s", shard, opened.next_offset, opened.log.origin)
-        return opened
-
-    async def _first_ms(self, shard: Shard, bounds: Bounds, now: int) -> int:
-        """When the shard's first message arrived, ``now`` when it is empty: a log that is opened over messages which
-        are there already was opened with the first of them, for along a log time does not go back."""
-        if bounds.end == bounds.start:
-            return now
-        messages = await self._bus.read(shard, bounds.start, max_records=1, max_bytes=1, values=False)
-        return messages[0].time_ms
-
-    async def _last_on_bus(self, opened: OpenLog, start: int, end: int) -> list[bytes] | None:
-        last = opened.next_offset - 1
-        if not max(start, opened.genesis.start_offset) <= last < end:
-            return None
-        messages = await self._bus.read(
-            opened.log.shard, Offset(last), max_records=1, max_bytes=MAX_BYTES, values=False
-        )
-        return entries_of(messages, KINDS[opened.log.shard.topic], last, 0)
-
-    async def _follow(self, opened: OpenLog, stop: asyncio.Event) -> None:
-        """Read, sign, publish; at most once per linger, unless there is more than a batch to do."""
-        shard, last_ms, not_before = opened.log.shard, opened.last_ms, 0.0
-        loop = asyncio.get_running_loop()
-        while not stop.is_set():
-            offset = Offset(opened.next_offset)
-            if not await self._readable(shard, offset, stop):
-                continue
-            await pause(stop, not_before - loop.time())
-            messages = await self._bus.read(
-                shard, offset, max_records=self._max_records, max_bytes=MAX_BYTES, values=False
-            )
-            # A  If we die here: nothing happened yet.
-            started = loop.time()
-            lock = await asyncio.to_thread(_append, opened, messages, last_ms)
-            # If we die here (H): it is signed and published; only the telling is lost.
-            last_ms = messages[-1].time_ms
-            self._on_signed(Signed(shard, lock.origin, lock.size, len(messages), last_ms, loop.time() - started))
-            not_before = 0.0 if len(messages) >= self._max_records else started + self._linger
-
-    async def _readable(self, shard: Shard, offset: Offset, stop: asyncio.Event) -> bool:
-        """Wait for a message, but no longer than until ``stop`` is set."""
-        message = asyncio.ensure_future(self._bus.wait(shard, offset, POLL_SECONDS))
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((message, stopped), return_when=asyncio.FIRST_COMPLETED)
-            return message.done() and message.result()
-        finally:
-            message.cancel()
-            stopped.cancel()
-            await asyncio.gather(message, stopped, return_exceptions=True)
-
-
-def _append(opened: OpenLog, messages: Sequence[Message], last_ms: int) -> Lock:
-    """B to I, in a thread."""
-    entries = entries_of(messages, KINDS[opened.log.shard.topic], opened.next_offset, last_ms)
-    return opened.writer.append(entries)
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait, but no longer than until ``stop`` is set."""
-    if seconds > 0:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await stop.wait()
+def _check_topics(shards: Sequence[Shard]) -> None:
+    unknown = [str(shard) for shard in shards if shard.topic not in KINDS]
+    if unknown:
+        raise ConfigurationError(f"got shards {', '.join(unknown)}, expected shards of {' or '.join(KINDS)}")

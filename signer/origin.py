@@ -69,6 +69,19 @@ def term_at(time_ms: int) -> str:
     return f"{opened.year:04d}q{(opened.month + 2) // 3}"
 
 
+def term_order(term: str) -> tuple[str, int]:
+    """The key by which terms of a shard sort in the order of their opening."""
+    quarter, _, number = term.partition(".")
+    return quarter, int(number or 1)
+
+
+def next_term(before: str, now_ms: int) -> str:
+    """The term of a log that is opened at ``now_ms`` and follows one of term ``before``; later than it, even where the
+    clock has gone back."""
+    quarter, number = term_order(before)
+    return term_at(now_ms) if term_at(now_ms) > quarter else f"{quarter}.{number + 1}"
+
+
 def _parse(text: str) -> Origin | None:
     rest, _, term = text.rpartition("/")
     rest, _, last = rest.rpartition("/")

@@ -62,7 +62,8 @@ class LogReport:
     Attributes:
         origin: its name; ``size`` its leaves, genesis included; ``root`` 32 bytes. Size 0: its structure did not hold.
         records: entries that stand for messages of the bus; ``invalid`` of them for messages that are no records.
-        first_ms, last_ms: times of the first and last of them, milliseconds since 1970 UTC; 0 when there are none.
+        first_ms, last_ms: earliest and latest time of them, milliseconds since 1970 UTC; 0 when there are none.
+        steps_back: records whose time lay below the latest before them, at most by ``largest_step_ms``.
         anchored_size, anchored_ms: what the last checkpoint set says of it, and when that was.
         statuses: count of parts per status; empty where no destination was compared.
         unsigned: records in the destination behind the signed ones, young enough to be on their way.
@@ -78,6 +79,8 @@ class LogReport:
     invalid: int = 0
     first_ms: int = 0
     last_ms: int = 0
+    steps_back: int = 0
+    largest_step_ms: int = 0
     anchored_size: int = 0
     anchored_ms: int = 0
     statuses: Mapping[Status, int] = field(default_factory=dict)
@@ -86,6 +89,16 @@ class LogReport:
     findings: tuple[Finding, ...] = ()
     failures: int = 0
     exit_code: int = VERIFIED
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know and what is no fault of the evidence, in words."""
+        if not self.steps_back:
+            return ()
+        return (
+            f"the bus's time stepped back in {self.steps_back} of {self.records} records, by at most "
+            f"{self.largest_step_ms / 1000:.3f} s: the brokers' clocks differ",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +194,9 @@ def _log_as_dict(log: LogReport) -> dict[str, Any]:
         "invalid": log.invalid,
         "first_ms": log.first_ms,
         "last_ms": log.last_ms,
+        "steps_back": log.steps_back,
+        "largest_step_ms": log.largest_step_ms,
+        "notes": list(log.notes),
         "anchored_size": log.anchored_size,
         "anchored_ms": log.anchored_ms,
         "statuses": {status.value: count for status, count in log.statuses.items()},

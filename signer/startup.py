@@ -11,33 +11,34 @@ Start-up halts and never re-signs. Each :class:`~schemas.errors.LedgerContradict
     H4  the published checkpoint is not ahead of the lock row, nor another of the same size
     H5  the right edge of the tree gives the lock row's root
     H6  the last entry is not in the future
-    H7  the bus is the one that was signed, holds what was signed, and follows on
+    H7  the bus is the one that was signed, holds what was signed, and follows on (:mod:`signer.bus_check`)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.entry import GENESIS, NO_OFFSET, Entry, decode_entry
-from schemas.errors import EvidenceIncomplete, LedgerContradiction, MalformedInput, VerificationError
+from schemas.errors import EvidenceIncomplete, LedgerContradiction, LockLost, MalformedInput, VerificationError
 from schemas.ids import Shard
 from signer import merkle
-from signer.batch import EMPTY, Head, extend
+from signer.batch import Head
+from signer.bus_time import KnownTimes, known_times
 from signer.checkpoint import open_checkpoint
 from signer.checkpoint_set import decode_set
-from signer.genesis import Genesis, format_genesis, genesis_entry, parse_genesis
-from signer.ledger import GENESIS as GENESIS_PATH
+from signer.genesis import Genesis, format_genesis, parse_genesis
 from signer.ledger import Ledger
-from signer.log import LogWriter, publish, publish_objects, signed_lock, stage
+from signer.log import LogWriter, prepare, publish, publish_objects
 from signer.note import SigningKey, VerifierKey, format_vkey
-from signer.origin import ANCHOR_SHARD, Origin, term_at
+from signer.origin import ANCHOR_SHARD, Origin, term_at, term_order
 from signer.staging import Staged, decode_staging, staged_size, staging_key, staging_prefix
-from stores.bus import Bounds
 from stores.control import Control, Lock, Log
 from stores.objects import Objects
 
 MAX_CLOCK_SKEW_MS = 60_000
 """How far the last entry may lie ahead of our clock: the bus stamps entries with its own."""
+
+FIRST_LOG = "first log of this shard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class OpenLog:
         log, genesis: what is fixed.
         writer: appends to it.
         last_entry: bytes of the last entry; ``last_ms`` its time.
+        times: what is known of the times in a shard's log.
+        is_new: it was opened by this very call.
     """
 
     log: Log
@@ -64,6 +67,8 @@ class OpenLog:
     writer: LogWriter
     last_entry: bytes
     last_ms: int
+    times: KnownTimes
+    is_new: bool = False
 
     @property
     def next_offset(self) -> int:
@@ -78,18 +83,40 @@ def open_shard_log(stores: Stores, deployment: str, shard: Shard, first: Genesis
         LedgerContradiction: see the module.
         Unavailable: a store failed; try again.
     """
-    recorded = [log for log in stores.control.logs() if log.shard == shard and not log.closed]
+    log = shard_log(stores.control, deployment, shard)
+    if log is not None and log.closed:
+        raise LedgerContradiction(
+            f"H1 {shard}: its last log, {log.origin}, is closed and no other follows it: open the next one "
+            "(affidavit log succeed), which names its last checkpoint"
+        )
+    is_new = log is None
+    if log is None:
+        log = _begin(stores, shard, first)
+        is_new = log.genesis == format_genesis(first)
+    opened = reopen(stores, log, VerifierKey(log.origin, stores.key.public_key), now_ms)
+    return replace(opened, is_new=is_new)
+
+
+def shard_log(control: Control, deployment: str, shard: Shard) -> Log | None:
+    """The open log of a shard; where all are closed the last of them, and ``None`` where there never was one.
+
+    Raises:
+        LedgerContradiction: H1: there are several, or it is of another deployment.
+    """
+    logs = [log for log in control.logs() if log.shard == shard]
+    recorded = [log for log in logs if not log.closed]
     if len(recorded) > 1:
         raise LedgerContradiction(
             f"H1 {shard}: got {len(recorded)} open logs ({', '.join(log.origin for log in recorded)}), expected one; "
             "close all but the one whose ledger is longest"
         )
-    if recorded and not recorded[0].origin.startswith(f"{deployment}/"):
+    newest = recorded or sorted(logs, key=lambda log: term_order(log.term))[-1:]
+    if newest and not newest[0].origin.startswith(f"{deployment}/"):
         raise LedgerContradiction(
-            f"H1 {shard}: the open log is {recorded[0].origin}, expected one of deployment {deployment}; the control "
+            f"H1 {shard}: the open log is {newest[0].origin}, expected one of deployment {deployment}; the control "
             "database belongs to another deployment, or the deployment's name was changed: restore it"
         )
-    return _resume(stores, recorded[0] if recorded else _begin(stores, shard, first), now_ms)
+    return newest[0] if newest else None
 
 
 def first_genesis(
@@ -101,54 +128,17 @@ def first_genesis(
     topic_id: str = "",
     start_offset: int = 0,
     schemas: tuple[tuple[str, str], ...] = (),
+    reason: str = FIRST_LOG,
 ) -> Genesis:
     """The genesis of a shard's first log, opened now."""
     origin = str(Origin(deployment, shard, term_at(now_ms)))
     vkey = format_vkey(VerifierKey(origin, key.public_key))
-    return Genesis(origin, vkey, now_ms, topic_id, start_offset, schemas, None, "first log of this shard")
-
-
-def check_bus(opened: OpenLog, topic_id: str, bounds: Bounds, last: list[bytes] | None) -> None:
-    """H7: the bus is the one that was signed, still holds (or has let go of) what was signed, and follows on.
-
-    Args:
-        opened: the log.
-        topic_id: identity of the topic now.
-        bounds: of the shard, now.
-        last: the last signed entry as computed from the bus now; ``None`` when it can no longer be read.
-    """
-    name = opened.log.origin
-    if topic_id != opened.genesis.topic_id:
-        raise LedgerContradiction(
-            f"H7 {name}: got topic {topic_id}, expected {opened.genesis.topic_id}: the topic was deleted and created "
-            "again; if that was meant, close this log and open the next"
-        )
-    if bounds.end < opened.next_offset:
-        raise LedgerContradiction(
-            f"H7 {name}: the bus ends at offset {bounds.end}, expected at least {opened.next_offset}: it has lost "
-            "messages that were signed; restore the bus, or close this log and open the next to put the loss on record"
-        )
-    if bounds.start > opened.next_offset:
-        raise LedgerContradiction(
-            f"H7 {name}: the bus begins at offset {bounds.start}, expected at most {opened.next_offset}: retention "
-            "took messages that were never signed; close this log and open the next to put the loss on record"
-        )
-    if last is not None and last != [opened.last_entry]:
-        raise LedgerContradiction(
-            f"H7 {name}: the message at offset {opened.next_offset - 1} is not the one that was signed: the bus was "
-            "restored from a copy or written to by hand; compare it with the archive before anything else"
-        )
+    return Genesis(origin, vkey, now_ms, topic_id, start_offset, schemas, None, reason)
 
 
 def _begin(stores: Stores, shard: Shard, genesis: Genesis) -> Log:
-    """Open a new log: its genesis goes through the same letters as any batch, with the insertion of the lock row in
-    place of the swap."""
-    document = format_genesis(genesis)
-    batch = extend(EMPTY, [genesis_entry(document, genesis.opened_ms)])
-    stage(stores.objects, genesis.origin, batch.root, Staged(0, 1, ((GENESIS_PATH, document), *batch.objects)))
-    lock = signed_lock(genesis.origin, stores.key, batch)
-    term = genesis.origin.rpartition("/")[2]
-    log = Log(genesis.origin, shard, term, genesis.start_offset, document, genesis.opened_ms)
+    """Open the first log of a shard."""
+    log, lock = prepare(stores.objects, stores.key, shard, genesis)
     recorded = stores.control.open_log(log, lock)
     # If we die here: the log exists at size 1 and nothing is published. The next start publishes it from staging.
     # If somebody else opened it first, theirs is returned, and our staging object is deleted at some later start.
@@ -160,11 +150,38 @@ def _begin(stores: Stores, shard: Shard, genesis: Genesis) -> Log:
     return recorded
 
 
-def _resume(stores: Stores, log: Log, now_ms: int) -> OpenLog:
-    key = VerifierKey(log.origin, stores.key.public_key)
+def reopen(stores: Stores, log: Log, key: VerifierKey, now_ms: int | None) -> OpenLog:
+    """A log that is recorded, with whatever a crash left undone now done.
+
+    Args:
+        stores: where it lies.
+        log: as recorded; it may be closed.
+        key: what must have signed it.
+        now_ms: for H6; ``None`` leaves H6 out, for a log that is about to be closed.
+
+    Raises:
+        LockLost: another signer went on meanwhile.
+        LedgerContradiction: H1 to H6.
+    """
+    # The published checkpoint is read before the lock row, which another signer swaps first: so the row is never the
+    # older of the two, unless somebody set it back.
+    published = Ledger(stores.objects).published(log.origin)
     lock = _locked(stores, log, key)
+    try:
+        return _recover(stores, log, lock, key, published, now_ms)
+    except LockLost:
+        raise
+    except LedgerContradiction as error:
+        if stores.control.lock(log.origin) == lock:
+            raise
+        raise LockLost(f"{log.origin}: another signer went on while this one opened the log ({error})") from error
+
+
+def _recover(
+    stores: Stores, log: Log, lock: Lock, key: VerifierKey, published: bytes | None, now_ms: int | None
+) -> OpenLog:
     ledger = Ledger(stores.objects)
-    published = _not_ahead(ledger.published(log.origin), lock, key)
+    _not_ahead(published, lock, key)
     staged = _staged(stores.objects, lock)
     if staged is not None:
         publish_objects(stores.objects, log.origin, staged)  # F before H5, which looks at these tiles, and G after it
@@ -176,7 +193,8 @@ def _resume(stores: Stores, log: Log, now_ms: int) -> OpenLog:
     last_entry = head.entries[-1] if head.entries else _last_entry(ledger, lock)
     last_ms = _last_time(log, last_entry, lock.size, now_ms)
     writer = LogWriter(stores.control, stores.objects, stores.key, lock, head)
-    return OpenLog(log, genesis, writer, last_entry, last_ms)
+    times = known_times(lock.size, head.entries or (last_entry,))
+    return OpenLog(log, genesis, writer, last_entry, last_ms, times)
 
 
 def _locked(stores: Stores, log: Log, key: VerifierKey) -> Lock:
@@ -198,10 +216,10 @@ def _locked(stores: Stores, log: Log, key: VerifierKey) -> Lock:
     return lock
 
 
-def _not_ahead(published: bytes | None, lock: Lock, key: VerifierKey) -> bytes | None:
-    """H4. Returns the published note when it may stand."""
+def _not_ahead(published: bytes | None, lock: Lock, key: VerifierKey) -> None:
+    """H4."""
     if published is None or published == lock.note:
-        return published
+        return
     try:
         checkpoint = open_checkpoint(published, lock.origin, [key])
     except VerificationError as error:
@@ -217,7 +235,6 @@ def _not_ahead(published: bytes | None, lock: Lock, key: VerifierKey) -> bytes |
             f"H4 {lock.origin}: size {lock.size} is published with root {checkpoint.root.hex()}, and the lock row says "
             f"{lock.root.hex()}: two histories were signed; keep both, and find out who holds the key"
         )
-    return published
 
 
 def _staged(objects: Objects, lock: Lock) -> Staged | None:
@@ -287,7 +304,7 @@ def _genesis(ledger: Ledger, log: Log, key: VerifierKey) -> Genesis:
     return genesis
 
 
-def _last_time(log: Log, last_entry: bytes, size: int, now_ms: int) -> int:
+def _last_time(log: Log, last_entry: bytes, size: int, now_ms: int | None) -> int:
     """The time of the last entry, which (H6) is not in the future, and which (H5) belongs where it lies."""
     try:
         if log.shard == ANCHOR_SHARD and size > 1:
@@ -298,7 +315,7 @@ def _last_time(log: Log, last_entry: bytes, size: int, now_ms: int) -> int:
             last_ms = entry.time_ms
     except MalformedInput as error:
         raise LedgerContradiction(f"H5 {log.origin}: the last entry does not parse: {error}") from None
-    if last_ms > now_ms + MAX_CLOCK_SKEW_MS:
+    if now_ms is not None and last_ms > now_ms + MAX_CLOCK_SKEW_MS:
         raise LedgerContradiction(
             f"H6 {log.origin}: the last entry is of {last_ms} ms and the clock says {now_ms} ms: set the clock right"
         )

@@ -11,7 +11,7 @@
      7  every hash of an upper tile is the root of the tile below it
      8  the root is that of the checkpoint
      9  entry i stands for bus offset start + i − 1
-    10  times never decrease
+    10  times step back by at most a minute below the latest before them (:mod:`signer.bus_time`)
     11  the chain, computed anew, has the values that others know
     12  the lock row, when it is at hand, agrees
     13  every checkpoint set agrees, and the last is not ahead of the checkpoint
@@ -50,7 +50,8 @@ class VerifiedLog:
         origin, genesis: which log.
         size: leaves, genesis included; ``root`` and ``chain`` 32 bytes each.
         records: entries for messages of the bus; ``invalid`` of them for messages that are no records.
-        first_ms, last_ms: times of the first and last record, milliseconds since 1970 UTC; 0 when there are none.
+        first_ms, last_ms: earliest and latest time of a record, milliseconds since 1970 UTC; 0 when there are none.
+        steps_back: records whose time lay below the latest before them, at most by ``largest_step_ms``.
         ahead: objects beyond the checkpoint: a batch that was being published, or a checkpoint that was set back.
     """
 
@@ -64,6 +65,8 @@ class VerifiedLog:
     first_ms: int
     last_ms: int
     ahead: int
+    steps_back: int = 0
+    largest_step_ms: int = 0
 
 
 class LogVerification:
@@ -114,6 +117,8 @@ class LogVerification:
             rules.first_ms,
             rules.last_ms,
             walk.ahead,
+            rules.steps_back,
+            rules.largest_step_ms,
         )
 
 

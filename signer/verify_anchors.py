@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
 from signer.checkpoint_set import CheckpointSet, LogHead, decode_set
-from signer.genesis import genesis_entry
+from signer.genesis import Genesis, Predecessor, genesis_entry
 from signer.ledger import Ledger
 from signer.report import OnProgress
 from signer.trust import Trust
@@ -63,35 +63,72 @@ class Anchors:
 
 def verify_anchors(
     ledger: Ledger,
-    origin: str,
+    origin: str | Sequence[str],
     trust: Trust,
     *,
     lock: Lock | None = None,
     progress: OnProgress = lambda progress: None,
 ) -> Anchors:
-    """Steps A1 to A3.
+    """Steps A1 to A3, and 15 between the anchor logs.
+
+    Args:
+        ledger: where they lie.
+        origin: the anchor log, or all of them, the oldest first: the sets of one go on where those of the last ended.
+        trust: whose signatures count.
+        lock: the lock row of the last one.
+        progress: told now and then.
 
     Raises:
-        VerificationError: the anchor log contradicts itself.
-        EvidenceIncomplete: it is not there, has lost its tail, or holds no set.
+        VerificationError: an anchor log contradicts itself, or the one before it.
+        EvidenceIncomplete: one is not there, has lost its tail, or none holds a set.
     """
-    walk = TreeWalk(ledger, origin, trust, [lock_head(lock)] if lock else [], progress)
-    genesis, document = read_genesis(ledger, origin, trust)
-    sets = _Sets(origin, genesis.start_offset, genesis.opened_ms)
-    for block in walk.blocks():
-        entries = block.entries
-        if block.first == 0:
-            if entries[0] != genesis_entry(document, genesis.opened_ms):
-                raise VerificationError(f"{origin}: entry 0 does not commit to the genesis document", step="4")
-            entries = entries[1:]
-        for index, data in enumerate(entries, max(block.first, 1)):
-            sets.add(index, data)
-    sets.finish()
+    names = [origin] if isinstance(origin, str) else list(origin)
+    sets = _Sets()
+    walk, before = None, None
+    for name in names:
+        walk = TreeWalk(ledger, name, trust, [lock_head(lock)] if lock and name == names[-1] else [], progress)
+        genesis, document = read_genesis(ledger, name, trust)
+        _check_link(genesis, before)
+        sets.begin_log(name, genesis.start_offset, genesis.opened_ms)
+        for block in walk.blocks():
+            entries = block.entries
+            if block.first == 0:
+                if entries[0] != genesis_entry(document, genesis.opened_ms):
+                    raise VerificationError(f"{name}: entry 0 does not commit to the genesis document", step="4")
+                entries = entries[1:]
+            for index, data in enumerate(entries, max(block.first, 1)):
+                sets.add(index, data)
+        sets.end_log()
+        before = Predecessor(name, walk.checkpoint.size, walk.checkpoint.root, walk.chain)
+    if walk is None or not sets.count:
+        raise EvidenceIncomplete(f"{', '.join(names) or trust.deployment}: holds no checkpoint set", step="A2")
     history = {name: tuple(heads) for name, heads in sets.history.items()}
     root = walk.checkpoint.root
     return Anchors(
-        origin, walk.checkpoint.size, root, sets.count, sets.first_ms, sets.last_ms, sets.silence_ms, history
+        names[-1], walk.checkpoint.size, root, sets.count, sets.first_ms, sets.last_ms, sets.silence_ms, history
     )
+
+
+def _check_link(genesis: Genesis, before: Predecessor | None) -> None:
+    """Step 15, for anchor logs."""
+    name, previous = genesis.origin, genesis.previous
+    if before is None:
+        if previous is not None:
+            raise EvidenceIncomplete(f"{name}: follows {previous.origin}, which is not here", step="15")
+        return
+    if previous is None or previous.origin != before.origin:
+        follows = previous.origin if previous else "none"
+        raise VerificationError(f"{name}: follows {follows}, expected {before.origin}", step="15")
+    if before.size < previous.size:
+        raise EvidenceIncomplete(
+            f"{before.origin}: ends at size {before.size}, and {name} follows its size {previous.size}", step="15"
+        )
+    if before != previous:
+        raise VerificationError(
+            f"{name}: follows {before.origin} at size {previous.size} with root {previous.root.hex()}, and that log "
+            f"has size {before.size} with root {before.root.hex()}",
+            step="15",
+        )
 
 
 def verify_freshness(anchors: Anchors, now_ms: int, bound_ms: int = FRESHNESS_MS) -> None:
@@ -131,18 +168,24 @@ def verify_origins(anchors: Anchors, present: Collection[str], young: Sequence[s
 class _Sets:
     """Steps A2 and A3, entry by entry."""
 
-    def __init__(self, origin: str, sequence: int, opened_ms: int) -> None:
-        self._origin = origin
-        self._next = sequence
-        self._opened_ms = opened_ms
+    def __init__(self) -> None:
+        self._origin = ""
+        self._next: int | None = None
         self._index = 0
         self._current: CheckpointSet | None = None
         self._heads: dict[str, LogHead] = {}
         self.history: dict[str, list[LogHead]] = {}
         self.count = 0
         self.first_ms = 0
-        self.last_ms = opened_ms
+        self.last_ms = 0
         self.silence_ms = 0
+
+    def begin_log(self, origin: str, sequence: int, opened_ms: int) -> None:
+        self._origin, self._index = origin, 0
+        if self._next is not None and sequence != self._next:
+            raise self._error(f"begins with set number {sequence}, expected {self._next}", "A2")
+        self._next = sequence
+        self.last_ms = self.last_ms if self.count else opened_ms
 
     def add(self, index: int, data: bytes) -> None:
         self._index = index
@@ -171,7 +214,7 @@ class _Sets:
         self.first_ms = self.first_ms or entry.time_ms
         self.last_ms = entry.time_ms
         self.count += 1
-        self._next += 1
+        self._next = entry.sequence + 1
         self._current, self._heads = entry, {}
 
     def _close(self) -> None:
@@ -188,10 +231,9 @@ class _Sets:
             if not seen or head != seen[-1]:
                 seen.append(head)
 
-    def finish(self) -> None:
+    def end_log(self) -> None:
         self._close()
-        if not self.count:
-            raise EvidenceIncomplete(f"{self._origin}: holds no checkpoint set", step="A2")
+        self._current = None
 
     def _error(self, message: str, step: str) -> VerificationError:
         return VerificationError(f"{self._origin}: entry {self._index}: {message}", step=step)

@@ -21,6 +21,7 @@ from schemas.entry import (
 )
 from schemas.errors import MalformedInput, VerificationError
 from schemas.ids import CONTROL as CONTROL_TOPIC
+from signer.bus_time import MAX_STEP_BACK_MS, is_too_early, steps_back
 from signer.genesis import Genesis, genesis_entry
 from signer.origin import Origin
 
@@ -33,7 +34,8 @@ class EntryRules:
 
     Attributes:
         invalid: entries so far of messages that were no records.
-        first_ms, last_ms: times of the first and last record so far; 0 before the first record.
+        first_ms, last_ms: the earliest and the latest time of a record so far; 0 before the first record.
+        steps_back: records so far whose time lay below the latest before them, at most by ``largest_step_ms``.
     """
 
     def __init__(self, origin: Origin, genesis: Genesis, document: bytes) -> None:
@@ -44,6 +46,8 @@ class EntryRules:
         self.invalid = 0
         self.first_ms = 0
         self.last_ms = 0
+        self.steps_back = 0
+        self.largest_step_ms = 0
 
     def check(self, first: int, entries: Sequence[bytes]) -> None:
         """Check entries of which the first has index ``first``.
@@ -72,14 +76,20 @@ class EntryRules:
             and versions.count(VERSION) == len(entries)
             and kinds.count(self._kind) + invalid == len(entries)
             and offsets == tuple(range(offset, offset + len(entries)))
-            and times[0] >= self.last_ms
-            and list(times) == sorted(times)
         )
-        if fits:
-            self.invalid += invalid
-            self.first_ms = self.first_ms or times[0]
-            self.last_ms = times[-1]
-        return fits
+        return fits and self._times_fit(times, invalid)
+
+    def _times_fit(self, times: Sequence[int], invalid: int) -> bool:
+        """Step 10; counts the block when it holds."""
+        steps = steps_back(times, self.last_ms)
+        if steps.largest_ms > MAX_STEP_BACK_MS:
+            return False
+        self.invalid += invalid
+        self.first_ms = min(self.first_ms or times[0], *times) if steps.taken else self.first_ms or times[0]
+        self.last_ms = steps.high_ms
+        self.steps_back += steps.taken
+        self.largest_step_ms = max(self.largest_step_ms, steps.largest_ms)
+        return True
 
     def _name_misfit(self, first: int, entries: Sequence[bytes]) -> None:
         last_ms = self.last_ms
@@ -96,9 +106,13 @@ class EntryRules:
                 raise VerificationError(
                     f"{where}: got bus offset {entry.offset}, expected {self._start + index - 1}", step="9"
                 )
-            if entry.time_ms < last_ms:
-                raise VerificationError(f"{where}: got time {entry.time_ms}, expected at least {last_ms}", step="10")
-            last_ms = entry.time_ms
+            if is_too_early(entry.time_ms, last_ms):
+                least = last_ms - MAX_STEP_BACK_MS
+                raise VerificationError(
+                    f"{where}: got time {entry.time_ms}, expected at least {least}: the latest before it is {last_ms}",
+                    step="10",
+                )
+            last_ms = max(last_ms, entry.time_ms)
         raise VerificationError(f"{self._origin}: entries from {first} on do not fit", step="5")
 
 

@@ -19,7 +19,9 @@ from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
 from schemas.evidence import Status
 from schemas.ids import Offset, Shard, format_event_id
 from signer import merkle
+from signer.checkpoint import Checkpoint
 from signer.entry_kinds import kind_name
+from signer.genesis import Genesis
 from signer.ledger import Ledger, shard_logs
 from signer.report import Finding, worst
 from signer.trust import Trust
@@ -98,13 +100,8 @@ def verify_event(
         VerificationError: the entry is not proven (E1 to E3).
         EvidenceIncomplete: no log holds it: not signed yet, or its log or a tile is not here.
     """
-    origin, start = _log_of(ledger, trust, shard, offset)
-    checkpoint = read_checkpoint(ledger, origin, trust)
+    origin, start, checkpoint = _log_of(ledger, trust, shard, offset)
     index = offset - start + 1
-    if index >= checkpoint.size:
-        raise EvidenceIncomplete(
-            f"{shard} offset {offset}: {origin} is signed up to offset {start + checkpoint.size - 2}", step="E1"
-        )
     data, entry = _entry(ledger, origin, checkpoint.size, index, offset)
     leaf = merkle.leaf(data)
     try:
@@ -133,16 +130,29 @@ def verify_event(
     )
 
 
-def _log_of(ledger: Ledger, trust: Trust, shard: Shard, offset: int) -> tuple[str, int]:
-    """The log of a shard that an offset belongs to, and the log's first offset."""
-    found: tuple[str, int] | None = None
-    for log in shard_logs(ledger.origins(trust.deployment), shard):
-        genesis, _ = read_genesis(ledger, str(log), trust)
+def _log_of(ledger: Ledger, trust: Trust, shard: Shard, offset: int) -> tuple[str, int, Checkpoint]:
+    """The newest log of a shard that holds an offset, its first offset, and its checkpoint."""
+    absent = ""
+    later: Genesis | None = None
+    for log in reversed(shard_logs(ledger.origins(trust.deployment), shard)):
+        origin = str(log)
+        genesis, _ = read_genesis(ledger, origin, trust)
         if genesis.start_offset <= offset:
-            found = str(log), genesis.start_offset
-    if found is None:
-        raise EvidenceIncomplete(f"{shard} offset {offset}: no log of {trust.deployment} holds it", step="E1")
-    return found
+            checkpoint = read_checkpoint(ledger, origin, trust)
+            end = genesis.start_offset + checkpoint.size - 1
+            if offset < end:
+                return origin, genesis.start_offset, checkpoint
+            absent = absent or _why_absent(origin, end, later)
+        later = genesis
+    raise EvidenceIncomplete(
+        f"{shard} offset {offset}: {absent or f'no log of {trust.deployment} holds it'}", step="E1"
+    )
+
+
+def _why_absent(origin: str, end: int, later: Genesis | None) -> str:
+    if later is None:
+        return f"{origin} is signed up to offset {end - 1}"
+    return f"never signed, between {origin} and {later.origin}, which says why: {later.reason}"
 
 
 def _entry(ledger: Ledger, origin: str, size: int, index: int, offset: int) -> tuple[bytes, Entry]:
@@ -163,7 +173,7 @@ def _parts(
 ) -> tuple[str, Sequence[PartFinding], str]:
     if comparison is None:
         return "", [], ""
-    verifier = PartVerifier(comparison.keys, comparison.fetch, comparison.erasures)
+    verifier = PartVerifier(comparison.keys, comparison.fetch, comparison.erasures, comparison.source)
     held = list(comparison.source.scan(shard, Offset(offset), Offset(offset + 1)))
     if not held:
         return "", verifier.absent(origin, index, entry.commitments), comparison.source.name

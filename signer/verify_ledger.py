@@ -6,20 +6,23 @@ Findings are collected; the report's exit code is theirs. A ledger without a sin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from schemas.errors import EvidenceIncomplete, VerificationError
 from schemas.evidence import EvidenceSource
 from schemas.ids import Shard
 from signer.clock import SYSTEM_CLOCK, Clock
-from signer.ledger import Ledger
+from signer.genesis import Genesis
+from signer.ledger import Ledger, shard_logs
 from signer.origin import ANCHOR_SHARD, Origin
 from signer.report import INCOMPLETE, Findings, LogReport, OnProgress, Report
 from signer.trust import Trust
 from signer.verify import LogVerification, lock_head, read_genesis
 from signer.verify_anchors import FRESHNESS_MS, Anchors, verify_anchors, verify_freshness, verify_origins
+from signer.verify_links import Links, link
 from signer.verify_parts import Erasures, Fetch, NoErasures
-from signer.verify_records import DELAY_MS, SIGNING_MS, Comparison, log_report, verify_records
+from signer.verify_records import DELAY_MS, SIGNING_MS, WHOLE_SHARD, Comparison, log_report, verify_records
 from signer.verify_tree import KnownHead, read_checkpoint
 from stores.control import Control, Lock
 from stores.keys import Keys
@@ -85,11 +88,13 @@ class _LedgerVerification:
         locks = self._locks()
         origins = self._ledger.origins(self._trust.deployment)
         anchors, anchor_report = self._anchors(origins, locks)
+        origins = self._ledger.origins(self._trust.deployment)  # with those that a set lists since
         shard_origins = [origin for origin in origins if origin.shard != ANCHOR_SHARD]
         if anchors is not None:
             self._check_anchors(anchors, shard_origins)
         self._check_listed(locks, origins)
-        logs = [self._log(origin, shard_origins, anchors, locks) for origin in self._selected(shard_origins)]
+        links = self._links(shard_origins)
+        logs = [self._log(origin, links, anchors, locks) for origin in self._selected(shard_origins)]
         report = Report(
             self._trust.deployment,
             self._scope.clock.now(),
@@ -119,7 +124,7 @@ class _LedgerVerification:
             clock.wait(0.05)
 
     def _anchors(self, origins: Sequence[Origin], locks: dict[str, Lock]) -> tuple[Anchors | None, LogReport]:
-        names = sorted(str(origin) for origin in origins if origin.shard == ANCHOR_SHARD)
+        names = [str(origin) for origin in shard_logs(list(origins), ANCHOR_SHARD)]
         findings = Findings(names[-1] if names else "")
         if not names:
             findings.add("A1", f"{self._trust.deployment} has no anchor log: nothing bounds its age", code=INCOMPLETE)
@@ -127,7 +132,7 @@ class _LedgerVerification:
         try:
             self._await_lock(locks.get(names[-1]))
             anchors = verify_anchors(
-                self._ledger, names[-1], self._trust, lock=locks.get(names[-1]), progress=self._progress
+                self._ledger, names, self._trust, lock=locks.get(names[-1]), progress=self._progress
             )
         except VerificationError as error:
             findings.add_error(error)
@@ -174,32 +179,38 @@ class _LedgerVerification:
         wanted = self._scope.shards
         return [origin for origin in origins if not wanted or origin.shard in wanted]
 
-    def _log(
-        self, origin: Origin, origins: Sequence[Origin], anchors: Anchors | None, locks: dict[str, Lock]
-    ) -> LogReport:
+    def _links(self, origins: Sequence[Origin]) -> Links:
+        """Steps 15 and 16. What cannot be read is found by the steps over the log itself."""
+        geneses: dict[Origin, Genesis] = {}
+        sizes: dict[str, int] = {}
+        for origin in origins:
+            with suppress(VerificationError):
+                geneses[origin] = read_genesis(self._ledger, str(origin), self._trust)[0]
+                sizes[str(origin)] = read_checkpoint(self._ledger, str(origin), self._trust).size
+        return link(geneses, sizes)
+
+    def _log(self, origin: Origin, links: Links, anchors: Anchors | None, locks: dict[str, Lock]) -> LogReport:
         name = str(origin)
-        siblings = sorted(other.term for other in origins if other.shard == origin.shard)
         heads: list[KnownHead] = anchors.heads(name) if anchors else []
+        if name in links.heads:
+            heads.append(links.heads[name])
         if name in locks:
             heads.append(lock_head(locks[name]))
         findings = Findings(name)
+        for error in links.errors.get(name, ()):
+            findings.add_error(error)
         try:
             self._await_lock(locks.get(name))
             log = LogVerification(self._ledger, name, self._trust, heads, self._progress)
             comparison = self._scope.comparison()
+            links.check_end(name, log.size)
             if comparison is None:
                 for _ in log.blocks():
                     pass
                 report = log_report(name, log.result, findings)
             else:
-                report = verify_records(
-                    log,
-                    self._ledger,
-                    self._trust,
-                    comparison,
-                    is_first=origin.term == siblings[0],
-                    is_last=origin.term == siblings[-1],
-                )
+                place = links.places.get(name, WHOLE_SHARD)
+                report = verify_records(log, self._ledger, self._trust, comparison, place, findings)
         except VerificationError as error:
             findings.add_error(error)
             report = log_report(name, None, findings)

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
+from schemas.earlier import SHORTEST
 from schemas.entry import COMMITMENT_BYTES, INVALID, invalid_commitments
-from schemas.errors import MalformedInput, VerificationError
-from schemas.evidence import Evidence, Status
+from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
+from schemas.evidence import Evidence, EvidenceSource, Status
 from schemas.ids import KeyId, format_event_id
-from schemas.parts import METADATA, PART_NAMES, Opener, PartKeys, SealedPart, commit
+from schemas.part_streams import check_shared, check_stream
+from schemas.parts import CHUNKS, METADATA, PART_NAMES, SHARED, SOURCE, Opener, PartKeys, SealedPart, commit
 from schemas.record import Record, decode_record
+from signer.earlier import EarlierRecords
 from stores.keys import Keys
 
 _ONE_BYTE = [bytes((kind,)) for kind in range(256)]
@@ -22,8 +25,9 @@ FAILURES = (Status.MISSING, Status.MISMATCH, Status.RESURRECTED)
 RAW_MESSAGE = 0x03
 """Part type under which an *invalid* entry commits to the raw message."""
 
-Fetch = Callable[[str], bytes]
-"""From the address of a part that was too large for the bus to its ciphertext; ``KeyError`` when it is not there."""
+Fetch = Callable[[str], bytes | Iterable[bytes]]
+"""From the address of a part that was too large for the bus to its ciphertext, whole or in pieces; ``KeyError`` when it
+is not there."""
 
 
 class Erasures(Protocol):
@@ -69,10 +73,14 @@ class PartVerifier:
         keys: opens sealed parts; ``None`` leaves them ``SEALED``.
         fetch: reads parts that lie outside their record.
         erasures: what may be absent.
+        source: the destination itself, for what records repeat of earlier ones.
     """
 
-    def __init__(self, keys: Keys | None, fetch: Fetch | None, erasures: Erasures) -> None:
+    def __init__(
+        self, keys: Keys | None, fetch: Fetch | None, erasures: Erasures, source: EvidenceSource | None = None
+    ) -> None:
         self._keys, self._fetch, self._erasures = keys, fetch, erasures
+        self._earlier = EarlierRecords(source)
         self._nothing_erased = isinstance(erasures, NoErasures)
         self._opener = Opener()
 
@@ -89,7 +97,12 @@ class PartVerifier:
         """What opens these records, as far as it exists. One call for many records."""
         if self._keys is None:
             return {}
-        wanted = {part.key_id for item in held if item.record is not None for part in item.record.parts}
+        wanted: set[KeyId] = set()
+        for item in held:
+            if item.record is not None:
+                wanted.update([part.key_id for part in item.record.parts])
+            elif item.evidence.outside:
+                wanted.update([part.key_id for part in item.evidence.outside])
         found = self._keys.by_id(wanted) if wanted else {}
         return {key_id: PartKeys(secret) for key_id, secret in found.items()}
 
@@ -126,7 +139,7 @@ class PartVerifier:
             return self._sealed(origin, index, commitments, held.record, held.evidence, keys)
         if self._nothing_erased and _are_intact(commitments, held.evidence):
             return intact(commitments[::COMMITMENT_BYTES])
-        return self._opened(origin, index, commitments, held.evidence)
+        return self._opened(origin, index, commitments, held.evidence, keys)
 
     def _sealed(
         self,
@@ -149,13 +162,13 @@ class PartVerifier:
                 found += self.absent(origin, index, commitments[at : at + COMMITMENT_BYTES])
             else:
                 commitment = commitments[at + 1 : at + COMMITMENT_BYTES]
-                found.append(self._sealed_part(origin, index, part, commitment, record.event_id, keys.get(part.key_id)))
+                found.append(self._sealed_part(origin, index, part, commitment, evidence, keys.get(part.key_id)))
         if not parts and all(item.status is Status.OK for item in found):
             return intact(commitments[::COMMITMENT_BYTES])
         return found + _uncommitted(parts)
 
     def _sealed_part(
-        self, origin: str, index: int, part: SealedPart, commitment: bytes, event_id: bytes, keys: PartKeys | None
+        self, origin: str, index: int, part: SealedPart, commitment: bytes, evidence: Evidence, keys: PartKeys | None
     ) -> PartFinding:
         erased = self._erasures.covers(origin, index, part.type)
         if keys is None:
@@ -163,24 +176,64 @@ class PartVerifier:
         if part.address and self._fetch is None:
             return PartFinding(part.type, Status.SEALED)
         try:
-            if part.address and self._fetch is not None:
-                part = part._replace(ciphertext=self._fetch(part.address))
-            self._opener.open(part, commitment, event_id, keys.key(event_id, part.type))
+            if part.codec == SHARED and self._fetch is not None:
+                self._open_shared(part, commitment, evidence, keys, self._fetch)
+            elif part.address and self._fetch is not None:
+                found = self._fetch(part.address)
+                pieces = (found,) if isinstance(found, bytes) else found
+                check_stream(part, commitment, evidence.event_id, keys.key(evidence.event_id, part.type), pieces)
+            else:
+                self._open(part, commitment, evidence, keys)
         except KeyError:
             return PartFinding(part.type, Status.ERASED if erased else Status.MISSING)
+        except EvidenceIncomplete as error:
+            return PartFinding(part.type, Status.MISSING, str(error))
         except VerificationError as error:
             return PartFinding(part.type, Status.MISMATCH, str(error))
         return _present(part.type, erased)
 
-    def _opened(self, origin: str, index: int, commitments: bytes, evidence: Evidence) -> list[PartFinding]:
+    def _open_shared(
+        self, part: SealedPart, commitment: bytes, evidence: Evidence, keys: PartKeys, fetch: Fetch
+    ) -> None:
+        event_id = evidence.event_id
+        key = keys.key(event_id, part.type)
+        self._earlier.keep(evidence, part.type, self._opener.unseal(part, commitment, event_id, key).own)
+        held = self._earlier.held(evidence.shard.topic, part, keys)
+        check_shared(self._opener, part, commitment, event_id, key, fetch, held)
+
+    def _open(self, part: SealedPart, commitment: bytes, evidence: Evidence, keys: PartKeys) -> None:
+        event_id = evidence.event_id
+        key = keys.key(event_id, part.type)
+        if part.codec == CHUNKS:
+            own = self._opener.unseal(part, commitment, event_id, key).own
+            self._earlier.keep(evidence, part.type, own)
+            self._opener.open(part, commitment, event_id, key, self._earlier.held(evidence.shard.topic, part, keys))
+            return
+        data = self._opener.open(part, commitment, event_id, key).data
+        if part.type == SOURCE and len(data) >= SHORTEST:
+            self._earlier.keep(evidence, part.type, data)
+
+    def _opened(
+        self, origin: str, index: int, commitments: bytes, evidence: Evidence, keys: Mapping[KeyId, PartKeys]
+    ) -> list[PartFinding]:
         found: list[PartFinding] = []
         parts = {part.type: part for part in evidence.opened}
+        outside = {part.type: part for part in evidence.outside}
         covers = self._erasures.covers
         for at in range(0, len(commitments), COMMITMENT_BYTES):
             kind = commitments[at]
             part = parts.pop(kind, None)
+            if part is None and (sealed := outside.get(kind)) is not None:
+                commitment = commitments[at + 1 : at + COMMITMENT_BYTES]
+                own = keys.get(sealed.key_id)
+                found.append(self._sealed_part(origin, index, sealed, commitment, evidence, own))
+                continue
             if part is None or (not part.salt and not part.data):
-                found += self.absent(origin, index, commitments[at : at + COMMITMENT_BYTES])
+                why = dict(evidence.gone).get(kind, "")
+                found += [
+                    item._replace(message=why) if item.status is Status.MISSING else item
+                    for item in self.absent(origin, index, commitments[at : at + COMMITMENT_BYTES])
+                ]
                 continue
             problem = _opened_problem(part.salt, kind, part.data, commitments[at + 1 : at + COMMITMENT_BYTES])
             if not problem and kind == METADATA:

@@ -29,6 +29,7 @@ from signer.ledger import Ledger
 from signer.report import INCOMPLETE, Findings, LogReport
 from signer.trust import Trust
 from signer.verify import LogVerification, VerifiedLog
+from signer.verify_links import Place
 from signer.verify_parts import (
     FAILURES,
     Erasures,
@@ -50,9 +51,12 @@ SIGNING_MS = 5_000
 """How soon what a destination holds must be signed. The verifier waits so long for a signer that runs: it promises a
 second."""
 
+WHOLE_SHARD = Place()
+"""The place of a log that is the only one of its shard."""
+
 _ENTRY_HEAD = struct.Struct(">BBQQB")
 _SETTLE_SECONDS = 0.1
-_STRUCTURE = ("size", "root", "records", "invalid", "first_ms", "last_ms")
+_STRUCTURE = ("size", "root", "records", "invalid", "first_ms", "last_ms", "steps_back", "largest_step_ms")
 """What a report takes from a verified log."""
 
 
@@ -84,9 +88,8 @@ def verify_records(
     ledger: Ledger,
     trust: Trust,
     comparison: Comparison,
-    *,
-    is_first: bool = True,
-    is_last: bool = True,
+    place: Place = WHOLE_SHARD,
+    findings: Findings | None = None,
 ) -> LogReport:
     """Verify a log and, in the same walk, what a destination holds of it.
 
@@ -94,9 +97,10 @@ def verify_records(
         log: not yet walked.
         ledger, trust: where it lies, and whose signatures count.
         comparison: with what, and by which bounds.
-        is_first, is_last: whether it is the shard's first or last log, so that nothing may lie before or behind it.
+        place: where it lies among the logs of its shard: nothing may lie before the first or behind the last.
+        findings: what was found of this log already.
     """
-    return _RecordWalk(log, ledger, trust, comparison, is_first, is_last).run()
+    return _RecordWalk(log, ledger, trust, comparison, place, findings).run()
 
 
 class _RecordWalk:
@@ -106,17 +110,17 @@ class _RecordWalk:
         ledger: Ledger,
         trust: Trust,
         comparison: Comparison,
-        is_first: bool,
-        is_last: bool,
+        place: Place,
+        findings: Findings | None,
     ) -> None:
         self._log, self._ledger, self._trust, self._comparison = log, ledger, trust, comparison
-        self._is_first, self._is_last = is_first, is_last
+        self._place = place
         self._origin = str(log.origin)
         self._shard = log.origin.shard
         self._start = log.genesis.start_offset
         self._signed_end = self._start + log.size - 1
-        self._verifier = PartVerifier(comparison.keys, comparison.fetch, comparison.erasures)
-        self._findings = Findings(self._origin)
+        self._verifier = PartVerifier(comparison.keys, comparison.fetch, comparison.erasures, comparison.source)
+        self._findings = findings or Findings(self._origin)
         self._statuses: dict[Status, int] = {}
         self._intact = 0
         self._undelivered = 0
@@ -147,7 +151,14 @@ class _RecordWalk:
     def _walk(self, held_end: int) -> None:
         """All blocks of the log, each with the evidence of its offsets."""
         source = self._comparison.source
-        first = 0 if self._is_first else self._start
+        first = self._place.since
+        for shared in self._place.shared:
+            self._findings.add(
+                "R1",
+                f"offsets {shared.start} to {shared.stop - 1} are signed in another log too, and "
+                f"{source.name} cannot tell which of the two it holds: not compared",
+                code=INCOMPLETE,
+            )
         evidence: Iterator[Evidence] = iter(source.scan(self._shard, Offset(first), Offset(self._signed_end)))
         ahead: list[Evidence] = []
         broken = False
@@ -168,7 +179,12 @@ class _RecordWalk:
         held: dict[int, Held] = {}
         for evidence in found:
             index = evidence.offset - first
-            if not 0 <= index < len(block.entries) or evidence.offset < self._start:
+            if self._is_shared(evidence.offset):
+                continue
+            if evidence.offset < self._start and not self._place.is_first:
+                message = "was never signed: it lies between two logs"
+                self._findings.add("R1", message, code=INCOMPLETE, offset=evidence.offset, where=evidence.where)
+            elif not 0 <= index < len(block.entries) or evidence.offset < self._start:
                 self._findings.add("R1", "not of this log", offset=evidence.offset, where=evidence.where)
             elif index in held:
                 self._findings.add("R1", "is there more than once", offset=evidence.offset, where=evidence.where)
@@ -176,6 +192,8 @@ class _RecordWalk:
                 held[index] = self._verifier.decode(evidence, block.entries[index][1] != INVALID)
         keys = self._verifier.part_keys(held.values())
         for at in range(0 if block.first else 1, len(block.entries)):
+            if self._is_shared(first + at):
+                continue
             entry = block.entries[at]
             commitments = entry[_ENTRY_HEAD.size :]
             item = held.get(at)
@@ -192,6 +210,9 @@ class _RecordWalk:
                 self._note(findings, item.evidence)
             if item.evidence.leaf or item.evidence.chain:
                 self._compare_columns(item.evidence, block, at)
+
+    def _is_shared(self, offset: int) -> bool:
+        return any(offset in shared for shared in self._place.shared)
 
     def _absent(self, offset: int, index: int, entry: bytes, held_end: int) -> None:
         if offset >= held_end:
@@ -245,7 +266,7 @@ class _RecordWalk:
                 f"{self._undelivered} records are not there, the oldest of them {oldest_ms / 1000:.0f} s old",
                 code=INCOMPLETE,
             )
-        if not self._is_last or held_end <= self._signed_end:
+        if not self._place.is_last or held_end <= max(self._signed_end, self._place.others_end):
             return
         self._unsigned = held_end - self._signed_end
         if not self._is_signed_by(held_end, began_ms + comparison.signing_ms):

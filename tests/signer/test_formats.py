@@ -414,7 +414,8 @@ def test_gaps_and_clocks() -> None:
         entries_of([message(3), message(5)], EVENT, 3, 0)
     with pytest.raises(LedgerContradiction, match="got offset 3 after 1, expected 2"):
         entries_of([message(3)], EVENT, 2, 0)
-    with pytest.raises(LedgerContradiction, match="got bus time 4, expected at least 5"):
-        entries_of([message(3), message(4, 4)], EVENT, 3, 0)
-    with pytest.raises(LedgerContradiction, match="got bus time 5, expected at least 6"):
-        entries_of([message(3)], EVENT, 3, 6)
+    with pytest.raises(LedgerContradiction, match="got bus time 4, 61 s before the highest time in the log, 61000"):
+        entries_of([message(3, 61_000), message(4, 4)], EVENT, 3, 0)
+    with pytest.raises(LedgerContradiction, match="got bus time 5, 60 s before the highest time in the log, 60006"):
+        entries_of([message(3)], EVENT, 3, 60_006)
+    assert len(entries_of([message(3, 60_005), message(4, 5), message(5, 60_004)], EVENT, 3, 0)) == 3

@@ -63,5 +63,5 @@ async def sign(bus: SqliteBus, control: ControlDatabase, objects: LocalObjects, 
         if all(at.get(shard, 0) >= end for shard, end in ends.items()):
             stop.set()
 
-    await Signer(bus, control, objects, key, DEPLOYMENT, linger=0.0, on_signed=told).run(SHARDS, stop)
+    await Signer(bus, control, objects, key, DEPLOYMENT, linger=0.0, on_signed=told).sign(SHARDS, stop)
     await Anchorer(control, objects, key, DEPLOYMENT).run(stop)

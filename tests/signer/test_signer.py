@@ -113,7 +113,7 @@ async def test_signing_goes_on_where_it_stopped_without_a_group_offset() -> None
 async def test_topics_that_are_not_signed_are_refused() -> None:
     world = World()
     with pytest.raises(ConfigurationError, match="got shards deadletter/0, expected shards of events or control"):
-        await world.signer().run([Shard("deadletter", 0)], asyncio.Event())
+        await world.signer().sign([Shard("deadletter", 0)], asyncio.Event())
 
 
 async def test_a_log_can_begin_behind_what_retention_took() -> None:
