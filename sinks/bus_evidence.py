@@ -59,6 +59,7 @@ class BusEvidence:
                     f"bus {shard}",
                     message.key if foreign else b"",
                     message.headers,
+                    message.commitments,
                 )
             position = Offset(found[-1].offset + 1)
 

@@ -11,14 +11,20 @@ A sink is *config* (its pydantic model), *encode* (pure: messages → bytes), *c
 5. **Nothing is dropped.** A rejected record goes to the dead letter with its shard, offset and reason, and is counted.
    The process may die between ``deliver`` and the letter, so the runner begins with the batch before the position that
    ``resume`` gave, unless the bus remembers that it was dealt with; what is in it is there already, and what was
-   rejected is rejected again.
+   rejected is rejected again. A letter may so be written twice; sink, shard and offset say that it is one.
+6. **Safe from its own ghost.** Ownership (:meth:`stores.bus.Bus.own`) spreads work and protects nothing: a process that
+   was paused in the middle of any call goes on with it long after another has taken its shard, delivered further, and
+   perhaps given it back. However the calls of two processes interleave, and whichever of them dies, each offset is
+   in the destination once, and neither leaves anything there that the other cannot go on from. Who comes second
+   learns it from the destination: it gets ``Delivered`` where the other was faster, ``More`` or ``Retry`` where
+   it must fall in with what the other has begun, and nothing that needs a person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas.ids import Offset, Shard
 from stores.bus import Message
@@ -33,7 +39,9 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Nothing is known to have arrived; send the same batch again after ``after`` seconds (plus back-off)."""
+    """Nothing is known to have arrived; send the same batch again after ``after`` seconds (plus back-off). After some
+    of these in a row the runner calls ``resume`` first: the destination may have become another's meanwhile, and
+    ``resume`` is what makes it ours."""
 
     reason: str
     after: float = 0.5
@@ -88,3 +96,22 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A sink whose destination can tell what it holds, so that a bus that is no longer the same one is found."""
+
+    def last(self, shard: Shard, offset: Offset) -> bytes | None:
+        """The commitments of the message at ``offset`` as they are in its ledger entry: those of bus header ``c``, or
+        if they were not valid :func:`schemas.entry.invalid_commitments`. ``offset`` is the one before the position
+        that ``resume`` gave. ``None`` where the destination does not know: the record was destroyed, or never was
+        there.
+
+        Blocks, like all methods of a sink.
+
+        Raises:
+            Unavailable: the destination does not answer; the runner tries again.
+            VerificationError: the destination contradicts itself.
+        """
+        ...

@@ -1,8 +1,9 @@
 """The dead letter: a record that a sink could not deliver, its address and the reason. Avro ``deadletter.v1.avsc``.
 
 It is a message on topic ``deadletter`` of the same bus, so it is as durable as the record. The value stays sealed, as
-it was; nothing is opened to be rejected. A letter may be there twice (a runner that crashed writes it again):
-``sink``, ``shard`` and ``offset`` say that it is the same one.
+it was; nothing is opened to be rejected. A letter may be there twice (a runner that crashed writes it again, and so may
+another process that took the shard): :attr:`DeadLetter.identity` says that it is the same one, and nothing but reason
+and time differ between the two.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class DeadLetter(NamedTuple):
     rejected_ms: int
     message: Message
     whole: bool = True
+
+    @property
+    def identity(self) -> tuple[str, Shard, Offset]:
+        """Sink, shard and offset: equal for every copy of a letter."""
+        return self.sink, self.message.shard, self.message.offset
 
 
 def encode_deadletter(letter: DeadLetter) -> bytes:

@@ -45,50 +45,78 @@ class SystemClock:
 
 
 class Stop:
-    """The signal to stop: wakes every wait, and says how much time is left for what is in flight."""
+    """The signal to stop: wakes every wait, and says how much time is left for what is in flight.
+
+    A stop either finishes what is in hand, or *drains*: it goes on until what had to be done is done, and time bounds
+    it alone. ``signal`` is the event, for whoever takes one.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._signal = asyncio.Event()
         self._deadline = 0.0
+        self.signal = asyncio.Event()
+        self.drains = False
 
-    def set(self, grace: float) -> None:
+    def set(self, grace: float, *, drains: bool = False) -> None:
         """Stop within ``grace`` seconds. A second call changes nothing."""
-        if not self._signal.is_set():
+        if not self.signal.is_set():
             self._deadline = self._clock.monotonic() + grace
-            self._signal.set()
+            self.drains = drains
+            self.signal.set()
 
     @property
     def requested(self) -> bool:
-        return self._signal.is_set()
+        return self.signal.is_set()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline, at least 0; 0 too while nobody asked to stop."""
+        return max(0.0, self._deadline - self._clock.monotonic())
 
     @property
     def overdue(self) -> bool:
         """Whether the time is up."""
         return self.requested and self._clock.monotonic() >= self._deadline
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing may be begun any more."""
+        return self.requested and (not self.drains or self.overdue)
+
     async def sleep(self, seconds: float) -> None:
         """Sleep, but not beyond the signal, or once that was given not beyond the deadline."""
         if self.requested:
-            await self._clock.sleep(max(0.0, min(seconds, self._deadline - self._clock.monotonic())))
+            await self._clock.sleep(min(seconds, self.left))
         else:
             await self.first(self._clock.sleep(seconds))
 
     async def first(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of ``work``, or ``None`` when the signal comes first; ``work`` is then cancelled."""
-        task, signal = asyncio.ensure_future(work), asyncio.ensure_future(self._signal.wait())
-        try:
-            await asyncio.wait({task, signal}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            await _cancel(task, signal)
+        return await self._race(work, self.signal.wait())
+
+    async def within(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of ``work``, or ``None`` when it is not there once nothing may be begun; ``work`` is cancelled."""
+        return await self._race(work, self._ended())
 
     async def finish(self, call: asyncio.Future[T]) -> bool:
         """Wait for a call that cannot be cancelled. False when the deadline passes first."""
-        await self._until(call, self._signal.wait())
+        await self._until(call, self.signal.wait())
         while not call.done() and not self.overdue:
-            await self._until(call, self._clock.sleep(max(0.0, self._deadline - self._clock.monotonic())))
+            await self._until(call, self._clock.sleep(self.left))
         return call.done()
+
+    async def _ended(self) -> None:
+        await self.signal.wait()
+        while not self.over:
+            await self._clock.sleep(self.left)
+
+    async def _race(self, work: Coroutine[Any, Any, T], end: Coroutine[Any, Any, object]) -> T | None:
+        task, ended = asyncio.ensure_future(work), asyncio.ensure_future(end)
+        try:
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            await _cancel(task, ended)
 
     async def _until(self, call: asyncio.Future[Any], work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.ensure_future(work)

@@ -94,6 +94,7 @@ def _evidence(shard: Shard, key: str, data: bytes) -> Iterator[Evidence]:
             key,
             record.key,
             record.headers,
+            record.commitments,
         )
 
 

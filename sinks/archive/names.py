@@ -6,8 +6,9 @@
     segments/_plans/<topic>-<partition>/<first // 10⁶>/<first>.json
 
 All records of an object share tenant, retention class and day, so they share one expiry. ``<first>`` and ``<end>`` are
-those of the flush that wrote the object (``end`` exclusive), which makes the plan's key a function of the object's.
-Offsets have 20 digits, so that keys sort as numbers do.
+those of the flush that wrote the object (``end`` exclusive), which makes the plan's key a function of the object's. The
+first plan of a shard alone lies at the key of offset 0, wherever the shard begins. Offsets have 20 digits, so that keys
+sort as numbers do.
 """
 
 from __future__ import annotations

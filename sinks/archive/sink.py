@@ -6,14 +6,24 @@ One flush, told as a story. What is true in the store if we die after each step:
 2. **Create the plan**, whose key is the shard and the first offset. The store refuses a second, other plan at that
    key, so two writers cannot both go on from one offset. From here the edges of the flush are fixed: whoever comes
    next finds the plan, asks for the same offsets (:class:`~sinks.contract.More`), and makes the same bytes.
-3. **Create the segments.** Any of them may be there. Creating one again with equal bytes is no error.
+3. **Lock the blobs** that records name (:mod:`sinks.archive.addressed`), then **create the segments.** Any of them may
+   be there. Creating one again with equal bytes is no error.
 4. **Read back** every object and its lock, and compare. The flush is done; the next one begins where it ends.
 
 The same functions run after a crash and without one: ``resume`` only looks which step is next.
+
+Two writers of one shard, one of them a ghost (a process that was paused while another took its shard): a plan is only
+created at the end of one whose objects were all seen in the store, so the plans are a chain without a fork, whoever
+adds to it, and all of them but the last are complete. However old a ghost's picture is, the offset from which it goes
+on is an edge of that chain. If the chain has grown there, the store refuses the ghost's plan (or takes it as the
+same), and the ghost looks again and falls in with what is there. If it has not, then the ghost's plan is as good as
+anybody's, and the successor falls in with that. Where the chain begins is agreed on at one key too
+(:data:`sinks.archive.catalog.FIRST_PLAN`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,11 +38,14 @@ from schemas.errors import (
     VerificationError,
 )
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
+from schemas.segment import parse_segment
+from sinks.archive.addressed import lock_blobs
 from sinks.archive.build import Segment, build_segments
-from sinks.archive.catalog import last_plan
+from sinks.archive.catalog import FIRST_PLAN, last_plan, plan_covering, read_plan_at
 from sinks.archive.names import Scope, plan_key, retention_date
 from sinks.archive.plan import Plan, PlannedObject, format_plan
 from sinks.contract import Delivered, Limits, More, Outcome, Pause, Retry
+from sinks.identity import entry_commitments
 from stores.bus import Message
 from stores.objects import NewObject, Objects
 
@@ -67,10 +80,16 @@ class Locks:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a shard is: everything before ``position`` is in the archive, but for what ``unfinished`` still owes."""
+    """How far a shard is: everything before ``position`` is in the archive, and ``unfinished`` begins there. ``begun``
+    is false while there is no plan."""
 
     position: Offset
     unfinished: Plan | None = None
+    begun: bool = True
+
+
+class _Overtaken(Exception):
+    """Another writer was faster."""
 
 
 class ArchiveSink:
@@ -113,6 +132,18 @@ class ArchiveSink:
         self._progress[shard] = progress
         return progress.position
 
+    def last(self, shard: Shard, offset: Offset) -> bytes | None:
+        """See :meth:`sinks.contract.Remembering.last`. Reads those objects of one flush that may hold the offset."""
+        plan = plan_covering(self._objects, shard, offset)
+        for item in plan.objects if plan is not None else ():
+            if item.first <= offset <= item.last and (data := self._read(item.key)) is not None:
+                if hashlib.sha256(data).hexdigest() != item.sha256:
+                    raise VerificationError(f"{item.key}: got other bytes than planned", step="archive")
+                for record in parse_segment(item.key, data):
+                    if record.offset == offset:
+                        return entry_commitments(record.commitments, record.key, record.value, record.headers)
+        return None
+
     def deliver(self, shard: Shard, batch: Sequence[Message]) -> Outcome:
         """See :meth:`sinks.contract.Sink.deliver`."""
         try:
@@ -126,24 +157,40 @@ class ArchiveSink:
 
     def _deliver(self, shard: Shard, batch: Sequence[Message], progress: _Progress) -> Outcome:
         first, end = batch[0].offset, batch[-1].offset + 1
+        if progress.unfinished is not None and first > progress.position:
+            return Pause(
+                f"{shard}: another writer planned offsets {progress.position} to {progress.unfinished.end} and has not "
+                f"written them; they begin before offset {first}, where the bus began when this runner asked it; "
+                "let the other writer finish, or restart this one",
+                5.0,
+            )
         if end - first != len(batch) or first > progress.position:
             raise InvariantError(
                 f"{shard}: got {len(batch)} messages from offset {first} to {end}, "
                 f"expected a batch without gaps that reaches back to offset {progress.position}"
             )
+        if end <= progress.position:
+            return Delivered()
         if (plan := progress.unfinished) is not None:
             if end < plan.end:
                 return More(plan.end)
             self._finish(plan, batch[plan.first - first : plan.end - first])
             progress.position, progress.unfinished = plan.end, None
-        rest = batch[progress.position - first :] if progress.position > first else batch
-        if rest:
-            segments = build_segments(shard, rest)
-            plan = self._plan(shard, rest, segments)
-            self._create([NewObject(plan_key(shard, plan.first), format_plan(plan), *self._longest_lock(plan))])
-            self._write(plan, segments)
-            progress.position = plan.end
+        if rest := batch[progress.position - first :]:
+            self._flush(shard, rest, begun=progress.begun)
+            progress.position, progress.begun = Offset(end), True
         return Delivered()
+
+    def _flush(self, shard: Shard, messages: Sequence[Message], *, begun: bool) -> None:
+        segments = build_segments(shard, messages)
+        plan = self._plan(shard, messages, segments)
+        at = plan.first if begun else FIRST_PLAN
+        try:
+            self._create([NewObject(plan_key(shard, at), format_plan(plan), *self._longest_lock(plan))])
+        except LedgerContradiction:
+            read_plan_at(self._objects, shard, at)  # or else it is no plan, and nobody can go on behind it
+            raise _Overtaken(f"{plan_key(shard, at)}: another writer was faster; going on behind its plan") from None
+        self._write(plan, segments, messages)
 
     def _plan(self, shard: Shard, messages: Sequence[Message], segments: Sequence[Segment]) -> Plan:
         planned = [
@@ -169,9 +216,10 @@ class ArchiveSink:
                 f"{plan.shard}: offsets {plan.first} to {plan.end} no longer give the bytes planned at "
                 f"{plan_key(plan.shard, plan.first)}: the bus changed, or this version writes other bytes"
             )
-        self._write(plan, segments)
+        self._write(plan, segments, messages)
 
-    def _write(self, plan: Plan, segments: Sequence[Segment]) -> None:
+    def _write(self, plan: Plan, segments: Sequence[Segment], messages: Sequence[Message]) -> None:
+        lock_blobs(self._objects, plan, messages, self._still_ahead)
         self._create(
             [
                 NewObject(segment.key, segment.data, self._still_ahead(item.retain_until), item.hold)
@@ -207,7 +255,7 @@ class ArchiveSink:
     def _load(self, shard: Shard, start: Offset) -> _Progress:
         plan = last_plan(self._objects, shard)
         if plan is None:
-            return _Progress(start)
+            return _Progress(start, begun=False)
         there = [self._objects.head(item.key) for item in plan.objects]
         if any(info is None for info in there):
             return _Progress(plan.first, plan)
@@ -227,8 +275,10 @@ def _classify(error: BaseException) -> Outcome:
     match error:
         case Unavailable():
             return Retry(str(error), error.retry_after)
+        case _Overtaken():
+            return Retry(str(error), 0.0)
         case LedgerContradiction():
-            return Pause(f"another writer was here, or an object was changed: {error}", 5.0)
+            return Pause(f"an object was changed: {error}")
         case Refused() | VerificationError() | MalformedInput() | LimitExceeded():
             return Pause(str(error))
         case _:

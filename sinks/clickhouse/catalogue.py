@@ -29,6 +29,9 @@ ALL_TENANTS = "*"
 ROW_TABLES = ("events", "contents")
 """Tables with a column ``tenant``: of others a tenant sees nothing. ``integrity_*`` views are about whole shards."""
 
+SHARED_TABLES = ("directory_people", "directory_aliases", "directory_loads")
+"""Tables with a column ``tenant`` whose rows of ``*`` are for all tenants."""
+
 CONTENT_TABLES = frozenset({"contents"})
 
 DESCRIBING = frozenset(
@@ -152,8 +155,9 @@ class Catalogue:
             tables = {table.name: f"{self._engine.database}.{table.name}" for table in own}
         else:
             for table in own:
-                if table.name in ROW_TABLES:
-                    self._filtered(table.name, place, tenant)
+                if table.name in (*ROW_TABLES, *SHARED_TABLES):
+                    everybody = (ALL_TENANTS,) if table.name in SHARED_TABLES else ()
+                    self._filtered(table.name, place, (tenant, *everybody))
                     tables[table.name] = f"{place}.{table.name}"
             own_rows = {name: tree for name, tree in views.items() if not name.startswith("integrity_")}
             self._copy_views(own_rows, place, tables)
@@ -163,16 +167,17 @@ class Catalogue:
             content |= more
         return tables, frozenset(content)
 
-    def _filtered(self, table: str, place: str, tenant: str) -> None:
+    def _filtered(self, table: str, place: str, tenants: tuple[str, ...]) -> None:
         rows = self._client.query(
             "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String} "
             "AND default_kind IN ('ALIAS', 'MATERIALIZED') ORDER BY position",
             parameters={"database": self._engine.database, "table": table},
         ).result_rows
         columns = ", ".join(["*", *(quote_name(str(name)) for (name,) in rows)])
+        condition = " OR ".join(f"tenant = {quote(tenant)}" for tenant in tenants)
         self._client.command(
             f"CREATE OR REPLACE VIEW {quote_name(place)}.{quote_name(table)} AS SELECT {columns} "
-            f"FROM {quote_name(self._engine.database)}.{quote_name(table)} PREWHERE tenant = {quote(tenant)}"
+            f"FROM {quote_name(self._engine.database)}.{quote_name(table)} PREWHERE {condition}"
         )
 
     def _copy_views(self, views: Mapping[str, Tree], place: str, tables: dict[str, str]) -> None:

@@ -1,11 +1,13 @@
 """What an error of ClickHouse means for a batch. Pure.
 
-Three answers: try again (the default, because ambiguity must not lose a record), stop and call a person, or the rows
-themselves are at fault. Numbers are those of ClickHouse's ``ErrorCodes.cpp``.
+Four answers: try again (the default, because ambiguity must not lose a record), stop and call a person, the rows
+themselves are at fault, or the shard is another's (:mod:`sinks.clickhouse.fence`). Numbers are those of ClickHouse's
+``ErrorCodes.cpp``.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
@@ -17,6 +19,7 @@ class Fault(Enum):
     RETRY = "retry"
     PAUSE = "pause"
     ROWS = "rows"
+    FENCED = "fenced"
 
 
 _PAUSE = {
@@ -59,8 +62,12 @@ _ROWS = {
     131: "too large string size",
     190: "sizes of arrays do not match",
     349: "cannot insert null in ordinary column",
+    748: "avro exception",
     1001: "std::exception (the Avro reader throws these)",
 }
+
+_FENCED = 395
+"""A condition that throws (``throwIf``). The only statements of ours that have one are inserts behind a fence."""
 
 
 def code_of(error: ClickHouseError) -> int | None:
@@ -72,4 +79,27 @@ def classify(code: int | None) -> Fault:
     """The fault of an error with this code; ``None`` where there was no answer at all."""
     if code in _ROWS:
         return Fault.ROWS
+    if code == _FENCED:
+        return Fault.FENCED
     return Fault.PAUSE if code in _PAUSE else Fault.RETRY
+
+
+_PARAMETERS = re.compile(r" with url: \S+")
+"""Where no answer came, the client library quotes all parameters of the request."""
+
+_REMEDIES = {
+    81: "let somebody who may do so create the database",
+    192: "check the user and the password of the sink",
+    193: "check the user and the password of the sink",
+    194: "check the user and the password of the sink",
+    291: "grant the user the sink's database",
+    497: "grant the user what the message names",
+    516: "check the user and the password of the sink",
+}
+
+
+def remedied(error: ClickHouseError) -> str:
+    """The first line of an error, and what to do about it where that is known."""
+    text = _PARAMETERS.sub("", str(error).partition("\n")[0])[:500]
+    remedy = _REMEDIES.get(code_of(error) or 0)
+    return f"{text}; {remedy}" if remedy else text

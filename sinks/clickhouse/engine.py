@@ -52,11 +52,41 @@ class Engine(Protocol):
         """A client with a session of its own, in :attr:`database` unless another is named. The caller closes it."""
         ...
 
-    def insert(self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int]) -> None:
-        """Insert an Avro container file into ``table``."""
+    def prepare(self) -> None:
+        """Create the database where it is absent, before the first :meth:`client`."""
+        ...
+
+    def insert(
+        self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int], condition: str = "1"
+    ) -> None:
+        """Insert an Avro container file into ``table``, if ``condition`` holds: SQL without columns, which the engine
+        evaluates once, when the statement has begun and before its first row."""
         ...
 
     def close(self) -> None: ...
+
+
+class Structures:
+    """The columns of tables, as table functions want to be told them: ``name Type, …``; asked for once.
+
+    Without it ClickHouse would take the columns and their types from the Avro schema.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, client: Client, table: str) -> str:
+        """The columns of a table in the client's database; what is not there gives ``""``."""
+        known = self._known.get(table)
+        if known is None:
+            rows = client.query(
+                "SELECT name, type FROM system.columns WHERE database = currentDatabase() "
+                f"AND table = {quote(table)} AND default_kind NOT IN ('ALIAS', 'MATERIALIZED') ORDER BY position"
+            ).result_rows
+            known = ", ".join(f"{quote_name(str(name))} {kind}" for name, kind in rows)
+            if known:
+                self._known[table] = known
+        return known
 
 
 class EmbeddedEngine:
@@ -72,6 +102,7 @@ class EmbeddedEngine:
         self.path = path
         self.database = database
         self._lock = threading.Lock()
+        self._structures = Structures()
         self._incoming = path / "incoming"
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -87,11 +118,20 @@ class EmbeddedEngine:
         with self._lock:
             return self._connect(database or self.database, settings or {})
 
-    def insert(self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int]) -> None:
+    def prepare(self) -> None:
+        """See :meth:`Engine.prepare`. It is there since the engine was opened."""
+
+    def insert(
+        self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int], condition: str = "1"
+    ) -> None:
         """See :meth:`Engine.insert`. The engine reads the rows from memory, never from a file in a shared folder."""
+        structure = self._structures.of(client, table)
         clause = ", ".join(f"{name} = {quote(str(value))}" for name, value in settings.items())
         with self._handed_over(body) as where:
-            client.command(f"INSERT INTO {quote_name(table)} FROM INFILE {quote(where)} SETTINGS {clause} FORMAT Avro")
+            client.command(
+                f"INSERT INTO {quote_name(table)} SELECT * FROM file({quote(where)}, 'Avro', {quote(structure)}) "
+                f"WHERE {condition} SETTINGS {clause}"
+            )
 
     def close(self) -> None:
         """Stop the engine: merges end, files are closed. Clients must be closed before."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import fastavro
@@ -19,14 +19,20 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.avro_binary import avro_bytes, read_varint
-from schemas.errors import MalformedInput, Unavailable, VerificationError
+from schemas.errors import EvidenceIncomplete, MalformedInput, Unavailable, VerificationError
 from schemas.evidence import Evidence
 from schemas.ids import Offset, Shard, parse_event_id
 from schemas.metadata import schema
 from schemas.metadata_binary import decode_metadata
-from schemas.parts import CONTENT, METADATA, SOURCE, OpenedPart
-from sinks.clickhouse.opening import INVALID, MALFORMED, OK, read_raw_message
+from schemas.parts import CONTENT, METADATA, SOURCE, OpenedPart, SealedPart
+from schemas.record import decode_record
+from sinks.clickhouse.classify import code_of
+from sinks.clickhouse.opening import ELSEWHERE, INVALID, MALFORMED, OK, read_raw_message
 from sinks.clickhouse.quoting import quote, quote_name
+from sinks.clickhouse.sources import Sources
+
+_NOT_SHOWN = frozenset({60, 497})
+"""Unknown table (tables of an older release, too), access denied."""
 
 READ_AHEAD_BYTES = 16 << 20
 """Sealed bytes of the rows that one query returns; in the clear they are a few times as many."""
@@ -54,17 +60,22 @@ _FIELDS = schema("metadata.v1")["fields"]
 _COLUMNS = ", ".join(f"{_plain(quote_name(field['name']), field['type'])} AS m{at}" for at, field in enumerate(_FIELDS))
 _ALIASES = ", ".join(f"m{at}" for at in range(len(_FIELDS)))
 _EVENTS = f"""
-SELECT offset AS o, CAST(metadata_status AS String) AS ms, entry_kind AS ek, event_id AS ei, leaf AS le, chain AS ch,
-    metadata_raw AS mr, metadata_salt AS mt, {_COLUMNS}
+SELECT offset AS o, CAST(metadata_status AS String) AS ms, entry_kind AS ek, event_id AS ei, leaf AS le,
+    {{chain}} AS ch, if(source_status = 'elsewhere', commitments, '') AS cm, metadata_raw AS mr, metadata_salt AS mt,
+    {_COLUMNS}
 FROM events WHERE {{where}}
 """
 _CONTENTS = """
 SELECT offset AS o, CAST(content_status AS String) AS cs, CAST(source_status AS String) AS ss, content AS co,
-    content_salt AS ct, source AS so, source_salt AS st
+    content_salt AS ct, source AS so, source_salt AS st, {pieces} AS sp, elsewhere AS el
 FROM contents WHERE {where}
 """
+_PIECES = """
+if(empty(source_pieces), '', toString(arrayFlatten(arrayMap(
+    piece -> [toUInt64(piece.partition), piece.offset, piece.start, piece.length], source_pieces))))
+"""
 _QUERY = """
-SELECT o, ek, ms, ei, le, ch, mr, mt, cs, ss, co, ct, so, st, {columns}, {mark} AS z
+SELECT o, ek, ms, ei, le, ch, mr, mt, cs, ss, co, ct, so, st, sp, el, cm, {columns}, {mark} AS z
 FROM ({events}) AS e LEFT JOIN ({contents}) AS c USING (o) ORDER BY o
 """
 
@@ -86,6 +97,9 @@ class _Row(NamedTuple):
     content_salt: bytes
     source: bytes
     source_salt: bytes
+    pieces: bytes
+    elsewhere: bytes
+    commitments: bytes
     columns: bytes
 
 
@@ -101,6 +115,7 @@ class ClickHouseEvidence:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._sources = Sources(client)
 
     def scan(self, shard: Shard, start: Offset, end: Offset) -> Iterator[Evidence]:
         """See :meth:`schemas.evidence.EvidenceSource.scan`. Memory does not grow with the range.
@@ -109,20 +124,21 @@ class ClickHouseEvidence:
             VerificationError: a row cannot be read.
             Unavailable: ClickHouse does not answer.
         """
+        chain = _chain(self._ends(shard))
         for low, high in self._windows(shard, start, end):
             where, mark = _where(shard, low, high), secrets.token_hex(8)
             sql = _QUERY.format(
                 columns=_ALIASES,
                 mark=quote(mark),
-                events=_EVENTS.format(where=where),
-                contents=_CONTENTS.format(where=where),
+                events=_EVENTS.format(where=where, chain=chain),
+                contents=_CONTENTS.format(where=where, pieces=_PIECES),
             )
             try:
                 body = self._client.raw_query(sql, fmt="Avro", settings=_SETTINGS)
             except ClickHouseError as error:
                 raise Unavailable(f"{shard} offsets {low} to {high}: {str(error)[:300]}") from None
             for row in _Reader(body, mark, f"{shard} offsets {low} to {high}").rows():
-                yield _evidence(shard, row)
+                yield self._evidence(shard, row)
 
     def end(self, shard: Shard) -> Offset:
         """See :meth:`schemas.evidence.EvidenceSource.end`."""
@@ -135,6 +151,28 @@ class ClickHouseEvidence:
                 raise Unavailable(f"{shard}: {str(error)[:300]}") from None
             ends += [int(end) for end, count in rows if count]
         return Offset(max(ends, default=0))
+
+    def _evidence(self, shard: Shard, row: _Row) -> Evidence:
+        """The evidence of a row, its source put together."""
+        if row.source_status != OK.encode():
+            return _evidence(shard, row)
+        try:
+            return _evidence(shard, row._replace(source=self._sources.whole(shard, row.offset, row.source, row.pieces)))
+        except EvidenceIncomplete as error:
+            found = _evidence(shard, row._replace(source_status=b""))
+            return found._replace(gone=((SOURCE, str(error)),))
+
+    def _ends(self, shard: Shard) -> dict[str, int]:
+        """Where each log of the shard ends, by its origin: where its successor begins. Who may not see the logs,
+        because they are about all tenants, is told of none."""
+        where = f"topic = {quote(shard.topic)} AND partition = {shard.partition} AND end_offset != toUInt64(-1)"
+        try:
+            rows = self._client.query(f"SELECT origin, end_offset FROM log_spans WHERE {where}").result_rows
+        except ClickHouseError as error:
+            if code_of(error) in _NOT_SHOWN:
+                return {}
+            raise Unavailable(f"{shard}: {str(error)[:300]}") from None
+        return {str(origin): int(end) for origin, end in rows}
 
     def _windows(self, shard: Shard, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Ranges that hold at most :data:`READ_AHEAD_BYTES`, or one offset; ranges without rows are left out."""
@@ -150,6 +188,13 @@ class ClickHouseEvidence:
                 held += size
             if held:
                 yield first, high
+
+
+def _chain(ends: Mapping[str, int]) -> str:
+    """The column ``chain``, empty where it is none of the log that has the offset: a row that was delivered before its
+    log was opened has the chain of the log before."""
+    passed = " OR ".join(f"(origin = {quote(origin)} AND offset >= {end})" for origin, end in ends.items())
+    return f"if({passed}, '', chain)" if passed else "chain"
 
 
 def _where(shard: Shard, start: int, end: int) -> str:
@@ -186,7 +231,21 @@ def _evidence(shard: Shard, row: _Row) -> Evidence:
         where,
         key,
         headers,
+        commitments=row.commitments,
+        outside=_outside(row),
     )
+
+
+def _outside(row: _Row) -> tuple[SealedPart, ...]:
+    """The parts in the object store; none where the column is not what the sink wrote: then they are missing."""
+    statuses = {METADATA: row.metadata_status, CONTENT: row.content_status, SOURCE: row.source_status}
+    if ELSEWHERE.encode() not in statuses.values():
+        return ()
+    try:
+        parts = decode_record(row.elsewhere).parts
+    except MalformedInput:
+        return ()
+    return tuple(part for part in parts if statuses.get(part.type) == ELSEWHERE.encode())
 
 
 def _as_shown(shard: Shard, row: _Row) -> tuple[bytes, tuple[str, ...]]:
@@ -260,7 +319,7 @@ class _Reader:
         offset, at = read_varint(body, at)
         entry_kind, at = read_varint(body, at)
         texts = []
-        for _ in range(12):
+        for _ in range(15):
             text, at = _bytes(body, at)
             texts.append(text)
         metadata = texts[4]

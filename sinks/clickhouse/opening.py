@@ -7,14 +7,17 @@ still gets its row, so that ClickHouse and the ledger count the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from schemas.chunks import OWN, Manifest, Place, assemble
+from schemas.earlier import SHORTEST, Recent
 from schemas.entry import COMMITMENT_BYTES, valid_commitments
-from schemas.errors import MalformedInput, VerificationError
+from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
 from schemas.ids import KeyId, format_event_id
 from schemas.metadata import KIND_NAMES
 from schemas.metadata_binary import encode_metadata
-from schemas.parts import CONTENT, METADATA, PART_NAMES, SOURCE, Opener, PartKeys, SealedPart
+from schemas.parts import CHUNKS, CONTENT, METADATA, PART_NAMES, SHARED, SOURCE, Opener, PartKeys, SealedPart, commit
 from schemas.record import Record, decode_record
 from stores.bus import Message
 from stores.keys import Keys
@@ -35,11 +38,22 @@ UNDECODABLE = "undecodable"
 INVALID = "invalid"
 """The message has no valid commitments: the ledger commits to its raw bytes."""
 
+ELSEWHERE = "elsewhere"
+"""The part lies in the object store, and is too large for a row, or shares bytes there with others."""
+
 REJECTED = "rejected"
 """ClickHouse does not take the row with its parts; the record is in the dead letter."""
 
-Fetch = Callable[[str], bytes]
-"""From the address of a part that was too large for the bus to its ciphertext; ``KeyError`` when it is gone."""
+ROW_BYTES = 8 * 1024 * 1024
+"""A part in the object store that is larger, in the clear, stays there; so does one that shares runs there."""
+
+Fetch = Callable[[str], bytes | Iterable[bytes]]
+"""From the address of a part that was too large for the bus to its ciphertext, whole or in pieces; ``KeyError`` when it
+is gone."""
+
+
+SourcePiece = tuple[int, int, int, int]
+"""Partition and offset of a record, first byte and length in the own bytes of its source."""
 
 
 class Opened(NamedTuple):
@@ -51,6 +65,9 @@ class Opened(NamedTuple):
         columns: Avro binary of metadata v1 for the columns: the part's own bytes, or what is known without them.
         metadata, content, source: the parts' bytes, ``b""`` where not opened.
         salts: of the three parts, 32 bytes or ``b""``.
+        pieces: of a source that repeats earlier ones; ``source`` then holds its own bytes. Empty: it is whole.
+        elsewhere: the record with the parts that are too large for a row, and no others.
+        fetched: bytes of the parts that were fetched, in the clear.
     """
 
     statuses: tuple[str, str, str]
@@ -60,6 +77,9 @@ class Opened(NamedTuple):
     content: bytes
     source: bytes
     salts: tuple[bytes, bytes, bytes]
+    pieces: tuple[SourcePiece, ...] = ()
+    elsewhere: Record | None = None
+    fetched: int = 0
 
 
 _TYPES = (METADATA, CONTENT, SOURCE)
@@ -72,11 +92,13 @@ class Opening:
     Args:
         keys: looked up once per batch.
         fetch: for parts that lie in the object store; ``None`` makes them ``missing``.
+        recent: sources of the topic that were opened last.
     """
 
-    def __init__(self, keys: Keys, fetch: Fetch | None = None) -> None:
+    def __init__(self, keys: Keys, fetch: Fetch | None = None, recent: Recent | None = None) -> None:
         self._keys = keys
         self._fetch = fetch
+        self._recent = recent
         self._opener = Opener()
 
     def records(self, messages: Sequence[Message]) -> tuple[list[Record | str | None], dict[KeyId, PartKeys]]:
@@ -105,6 +127,7 @@ class Opening:
             for at in range(0, len(commitments), COMMITMENT_BYTES)
         }
         statuses, data, salts, reasons = [ABSENT] * 4, [b""] * 4, [b""] * 4, []
+        manifest, fetched = None, 0
         for part in record.parts:
             part_type = part.type
             if part_type > SOURCE:
@@ -113,7 +136,11 @@ class Opening:
             if commitment is not None and part.key_id in keys and not part.address:
                 try:
                     key = keys[part.key_id].key(record.event_id, part_type)
-                    _, salts[part_type], data[part_type] = self._opener.open(part, commitment, record.event_id, key)
+                    if part_type == SOURCE and part.codec == CHUNKS:
+                        salts[3], data[3], manifest, _ = self._opener.unseal(part, commitment, record.event_id, key)
+                        self._compare(part, commitment, salts[3], manifest)
+                    else:
+                        _, salts[part_type], data[part_type] = self._opener.open(part, commitment, record.event_id, key)
                     statuses[part_type] = OK
                     continue
                 except VerificationError as error:
@@ -122,12 +149,16 @@ class Opening:
                 statuses[part_type], salts[part_type], data[part_type], why = self._otherwise(
                     part, commitment, record.event_id, keys
                 )
+                fetched += len(data[part_type])
             if why:
                 reasons.append(why)
         for part_type in committed:
             if part_type <= SOURCE:
                 statuses[part_type] = MISSING
                 reasons.append(f"{PART_NAMES[part_type]}: committed to, and not in the record")
+        place = Place(message.shard.partition, message.offset)
+        if self._recent is not None and (len(data[3]) >= SHORTEST or manifest is not None):
+            self._recent.keep(place, data[3])
         return Opened(
             (statuses[1], statuses[2], statuses[3]),
             "; ".join(reasons),
@@ -136,7 +167,22 @@ class Opening:
             data[2],
             data[3],
             (salts[1], salts[2], salts[3]),
+            _pieces(manifest, place) if manifest is not None else (),
+            _elsewhere(record, statuses),
+            fetched,
         )
+
+    def _compare(self, part: SealedPart, commitment: bytes, salt: bytes, manifest: Manifest | None) -> None:
+        """Compare a source that repeats earlier ones with its commitment, where those were seen lately. Where not, its
+        manifest is authentic all the same, and ``integrity_parts`` and every verification compare it."""
+        if self._recent is None or manifest is None:
+            return
+        try:
+            data = assemble(manifest, self._recent.held(manifest.records))
+        except EvidenceIncomplete:
+            return
+        if commit(salt, part.type, data) != commitment:
+            raise VerificationError("source: what it repeats of earlier records does not match its commitment")
 
     def _otherwise(
         self, part: SealedPart, commitment: bytes | None, event_id: bytes, keys: Mapping[KeyId, PartKeys]
@@ -147,9 +193,13 @@ class Opening:
             return MISMATCH, b"", b"", f"{name}: in the record, and not committed to"
         if part.key_id not in keys:
             return SEALED, b"", b"", f"{name}: no key {part.key_id.hex()}"
-        fetched = self._fetched(part)
-        if fetched is None:
-            return MISSING, b"", b"", f"{name}: no object {part.address}"
+        try:
+            if part.size > ROW_BYTES or part.codec == SHARED:
+                self._look(part)
+                return ELSEWHERE, b"", b"", f"{name}: {part.size} bytes, at {part.address}"
+            fetched = b"".join(self._pieces_at(part.address))
+        except KeyError as error:
+            return MISSING, b"", b"", f"{name}: no object {error.args[0] if error.args else part.address}"
         try:
             key = keys[part.key_id].key(event_id, part.type)
             opened = self._opener.open(part._replace(ciphertext=fetched), commitment, event_id, key)
@@ -157,13 +207,31 @@ class Opening:
             return MISMATCH, b"", b"", str(error)
         return OK, opened.salt, opened.data, ""
 
-    def _fetched(self, part: SealedPart) -> bytes | None:
+    def _look(self, part: SealedPart) -> None:
+        """Look whether there are the objects, and no further: every verification compares them with the commitment."""
+        for address in part.address.split(" "):
+            next(iter(self._pieces_at(address)), b"")
+
+    def _pieces_at(self, address: str) -> Iterable[bytes]:
         if self._fetch is None:
-            return None
-        try:
-            return self._fetch(part.address)
-        except KeyError:
-            return None
+            raise KeyError(address)
+        found = self._fetch(address)
+        return (found,) if isinstance(found, bytes) else found
+
+
+def _elsewhere(record: Record, statuses: Sequence[str]) -> Record | None:
+    if ELSEWHERE not in statuses:
+        return None
+    return replace(
+        record, parts=tuple(part for part in record.parts if part.type <= SOURCE and statuses[part.type] == ELSEWHERE)
+    )
+
+
+def _pieces(manifest: Manifest, own: Place) -> tuple[SourcePiece, ...]:
+    return tuple(
+        (*(own if record == OWN else manifest.records[record]), start, length)
+        for record, start, length in manifest.pieces
+    )
 
 
 def stated(message: Message, record: Record | None = None) -> bytes:

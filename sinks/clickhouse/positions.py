@@ -1,8 +1,12 @@
-"""What the tables hold of a shard: where to resume, which offsets are there, the chain so far. Reads only."""
+"""What the tables hold of a shard: where to resume, which offsets are there, the chain so far. Reads, but for the logs.
+
+Nothing here takes the bus's time for an order: every broker has a clock of its own, so along a shard it may step back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 
 from clickhouse_connect.driver.client import Client
 
@@ -14,6 +18,9 @@ from sinks.clickhouse.quoting import quote
 WINDOW = 100_000
 """Offsets below the highest that are searched for holes at a time; several times the largest batch. A crash leaves
 holes in the last batch only; what is missing further back was deleted, and is for the verifier to report."""
+
+
+_RECENT = "SELECT max(bus_time) - INTERVAL 2 DAY FROM {}"
 
 
 def resume(client: Client, shard: Shard, start: Offset) -> Offset:
@@ -59,7 +66,7 @@ def present(client: Client, table: str, shard: Shard, start: int, end: int) -> s
 
 
 def counts(client: Client, shard: Shard, start: int, end: int, times: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Rows and distinct offsets of a range in each table; ``times`` are its first and last bus times."""
+    """Rows and distinct offsets of a range in each table; ``times`` are the least and the greatest of its bus times."""
     span = f"bus_time BETWEEN fromUnixTimestamp64Milli({times[0]}) AND fromUnixTimestamp64Milli({times[1]})"
     selects = (
         f"SELECT '{table}', count(), uniqExact(offset) FROM {table} WHERE {_where(shard, start, end)} AND {span}"
@@ -69,17 +76,51 @@ def counts(client: Client, shard: Shard, start: int, end: int, times: tuple[int,
     return {str(table): (int(total), int(distinct)) for table, total, distinct in rows}
 
 
-def chain_at(client: Client, shard: Shard, offset: int) -> bytes | None:
-    """The chain value after ``offset``, ``None`` where the tables do not hold it.
+def chain_at(client: Client, shard: Shard, offset: int) -> tuple[str, bytes] | None:
+    """The log of ``offset``, by its origin, and the chain value after it; ``None`` where the tables do not hold it.
 
     Raises:
         VerificationError: there are several rows of this offset, and they disagree.
     """
     rows = client.query(
-        f"SELECT DISTINCT hex(chain) FROM events WHERE {_where(shard, offset, offset + 1)} LIMIT 2"
+        f"SELECT DISTINCT origin, hex(chain) FROM events WHERE {_where(shard, offset, offset + 1)} LIMIT 2"
     ).result_rows
     if len(rows) > 1:
         raise VerificationError(f"{shard} offset {offset}: two rows in ClickHouse with different chain values")
+    return (str(rows[0][0]), bytes.fromhex(str(rows[0][1]))) if rows else None
+
+
+def leaves(client: Client, shard: Shard, start: int, end: int) -> Iterator[bytes]:
+    """The leaves of a range, in order.
+
+    Raises:
+        VerificationError: an offset of the range is not there, or there with two leaves.
+    """
+    for low in range(start, end, WINDOW):
+        high = min(end, low + WINDOW)
+        rows = client.query(
+            f"SELECT DISTINCT offset, hex(leaf) FROM events WHERE {_where(shard, low, high)} ORDER BY offset"
+        ).result_rows
+        for expected, (offset, leaf) in zip_longest(range(low, high), rows, fillvalue=(None, "")):
+            if offset != expected:
+                raise VerificationError(
+                    f"{shard}: got offset {offset} in ClickHouse, expected {expected}: the chain of its log cannot be "
+                    "computed; restore the rows from the start of that log on"
+                )
+            yield bytes.fromhex(str(leaf))
+
+
+def commitments_at(client: Client, shard: Shard, offset: int) -> bytes | None:
+    """The commitments of ``offset``, packed, ``None`` where the tables do not hold it.
+
+    Raises:
+        VerificationError: there are several rows of this offset, and they disagree.
+    """
+    rows = client.query(
+        f"SELECT DISTINCT hex(commitments) FROM events WHERE {_where(shard, offset, offset + 1)} LIMIT 2"
+    ).result_rows
+    if len(rows) > 1:
+        raise VerificationError(f"{shard} offset {offset}: two rows in ClickHouse with different commitments")
     return bytes.fromhex(str(rows[0][0])) if rows else None
 
 
@@ -97,16 +138,24 @@ def record_logs(client: Client, rows: Iterable[tuple[str, Shard, int, bytes, byt
 
 
 def _highest(client: Client, shard: Shard) -> int | None:
-    """The highest offset in either table. The last days are asked first: partitions are days."""
-    for recent in (" AND bus_time >= (SELECT max(bus_time) - INTERVAL 2 DAY FROM {table})", ""):
-        highest = []
-        for table in ("events", "contents"):
-            where = f"topic = {quote(shard.topic)} AND partition = {shard.partition}{recent.format(table=table)}"
-            rows = client.query(f"SELECT max(offset), count() FROM {table} WHERE {where}").result_rows
-            highest += [int(offset) for offset, count in rows if count]
-        if highest:
-            return max(highest)
-    return None
+    """The highest offset in either table.
+
+    It is probably in the last days, because partitions are days; a record with a time of its own may lie anywhere. So
+    the last days give a bound, and then only what lies above it is looked for everywhere, which the index on offsets
+    makes cheap.
+    """
+    tables = ("events", "contents")
+    recent = [_greatest(client, shard, table, f"bus_time >= ({_RECENT.format(table)})") for table in tables]
+    bound = max((offset for offset in recent if offset is not None), default=None)
+    above = "1" if bound is None else f"offset > {bound}"
+    beyond = [_greatest(client, shard, table, above) for table in tables]
+    return max((offset for offset in (*beyond, bound) if offset is not None), default=None)
+
+
+def _greatest(client: Client, shard: Shard, table: str, condition: str) -> int | None:
+    where = f"topic = {quote(shard.topic)} AND partition = {shard.partition} AND {condition}"
+    ((offset, count),) = client.query(f"SELECT max(offset), count() FROM {table} WHERE {where}").result_rows
+    return int(offset) if count else None
 
 
 def _where(shard: Shard, start: int, end: int) -> str:

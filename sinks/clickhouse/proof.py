@@ -5,7 +5,7 @@ The sink does not wait for the signer: both compute the same bytes from the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,7 +40,9 @@ class LogStart:
 
 
 Logs = Callable[[Shard], Sequence[LogStart]]
-"""The logs of a shard that the ledger has opened; empty before the signer opened the first."""
+"""The logs of a shard that the ledger has opened, closed ones too, in the order of opening; empty before the signer
+opened the first. The signer may close a log and open its successor at any time, at an offset that the sink has passed
+already: the ledger is behind the destinations."""
 
 
 class Proof(NamedTuple):
@@ -55,12 +57,16 @@ class Proof(NamedTuple):
 
 
 def log_at(logs: Sequence[LogStart], offset: int) -> LogStart | None:
-    """The log that covers an offset: the last one that starts at or before it."""
-    return max((log for log in logs if log.start_offset <= offset), key=lambda log: log.start_offset, default=None)
+    """The log that covers an offset: the last one that starts at or before it. Of logs that start at the same offset
+    (one was closed before it had a record) it is the last in the order of opening, which is that of ``logs``."""
+    return max(
+        (log for log in reversed(logs) if log.start_offset <= offset), key=lambda log: log.start_offset, default=None
+    )
 
 
 def prove(messages: Sequence[Message], logs: Sequence[LogStart], chain: bytes) -> list[Proof]:
-    """The proofs of messages that follow each other, none before the first log.
+    """The proofs of messages that follow each other, none before the first log. They may go on from one log into its
+    successor: where a log starts, the chain begins with its genesis.
 
     Args:
         messages: not empty.
@@ -86,3 +92,11 @@ def prove(messages: Sequence[Message], logs: Sequence[LogStart], chain: bytes) -
         chain = chain_next(index, chain, leaf)
         proofs.append(Proof(log, index, entry_kind, commitments, leaf, chain))
     return proofs
+
+
+def chain_over(log: LogStart, leaves: Iterable[bytes]) -> bytes:
+    """The chain value after the first leaves of a log behind its genesis."""
+    chain = log.chain()
+    for index, leaf in enumerate(leaves, 1):
+        chain = chain_next(index, chain, leaf)
+    return chain

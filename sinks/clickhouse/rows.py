@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from schemas.avro_binary import avro_bytes, varint
 from schemas.metadata import schema
-from sinks.clickhouse.opening import Opened
+from schemas.parts import CONTENT, SOURCE
+from schemas.record import Record, encode_record
+from sinks.clickhouse.opening import Opened, SourcePiece
 from sinks.clickhouse.proof import Proof
 from stores.bus import Message
 
@@ -49,7 +51,27 @@ _TAIL = (
     ("content_salt", "bytes"),
     ("source", "bytes"),
     ("source_salt", "bytes"),
+    (
+        "source_pieces",
+        {
+            "type": "array",
+            "items": {
+                "type": "record",
+                "name": "SourcePiece",
+                "fields": [
+                    {"name": "partition", "type": "int"},
+                    {"name": "offset", "type": "long"},
+                    {"name": "start", "type": "long"},
+                    {"name": "length", "type": "long"},
+                ],
+            },
+        },
+    ),
+    ("content_object", "string"),
+    ("source_object", "string"),
+    ("elsewhere", "bytes"),
 )
+_NOTHING_ELSEWHERE = b"\x00\x00\x00"
 
 
 def row_schema() -> dict[str, object]:
@@ -99,7 +121,7 @@ def pack_log(origin: str, topic: str, partition: int) -> bytes:
 def encode_row(row: Row) -> bytes:
     """One container block with one row."""
     into, log, (_, leaf_index, entry_kind, commitments, leaf, chain), opened, message = row
-    statuses, reason, columns, metadata, content, source, salts = opened
+    statuses, reason, columns, metadata, content, source, salts, pieces, elsewhere, fetched = opened
     why = reason.encode()
     body = b"".join(
         (
@@ -118,7 +140,7 @@ def encode_row(row: Row) -> bytes:
             _statuses(statuses),
             varint(len(why)),
             why,
-            varint(len(message.value)),
+            varint(len(message.value) + fetched),
             columns,
             varint(len(metadata)),
             metadata,
@@ -132,9 +154,27 @@ def encode_row(row: Row) -> bytes:
             source,
             varint(len(salts[2])),
             salts[2],
+            _pieces(pieces) if pieces else b"\x00",
+            _elsewhere(elsewhere) if elsewhere is not None else _NOTHING_ELSEWHERE,
         )
     )
     return b"".join((_ONE, varint(len(body)), body, _SYNC))
+
+
+def _pieces(pieces: Sequence[SourcePiece]) -> bytes:
+    return varint(len(pieces)) + b"".join([varint(number) for piece in pieces for number in piece]) + b"\x00"
+
+
+def _elsewhere(record: Record) -> bytes:
+    """The last three fields."""
+    addresses = {part.type: part.address for part in record.parts}
+    return b"".join(
+        (
+            avro_bytes(addresses.get(CONTENT, "").encode()),
+            avro_bytes(addresses.get(SOURCE, "").encode()),
+            avro_bytes(encode_record(record)),
+        )
+    )
 
 
 def container(blocks: Iterable[bytes]) -> bytes:

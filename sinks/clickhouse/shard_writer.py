@@ -3,12 +3,15 @@
 A batch goes through four steps; after each, what is true if we die there:
 
 1. *Look* which of its offsets are in the tables already, unless it continues what this process delivered and lies
-   beyond everything that is there. Nothing has changed. A restart begins before its position, so the first batches
-   may end in the middle of what is there; what was rejected in them is reported again, because the process before may
-   have died between the rows and their dead letters.
+   beyond everything that is there. Nothing has changed. Nothing will, but by us: the shard's fence
+   (:mod:`sinks.clickhouse.fence`) is ours since ``resume``, and when an insert of ours did not end well it is renewed
+   first, lest that one's rows come afterwards. A restart begins before its position, so the first batches may end in
+   the middle of what is there; what was rejected in them is reported again, because the process before may have died
+   between the rows and their dead letters.
 2. *Prove and open*: leaf and chain of each message, its parts in the clear. Nothing has changed.
-3. *Insert* into ``ingest``, which feeds both tables. Each table has all, some or none of the rows: ``resume`` finds the
-   first offset that is not in both, and step 1 of the next process leaves out what is there.
+3. *Insert* into ``ingest``, which feeds both tables, on the condition that the fence is still ours. Each table has all,
+   some or none of the rows: ``resume`` finds the first offset that is not in both, and step 1 of the next process
+   leaves out what is there.
 4. *Read back*: count the rows of the range in both tables; only then is the batch delivered. A deduplication token that
    ClickHouse remembers from rows which were since deleted swallows an insert without a word: here it shows, and the
    rows go again under another token.
@@ -32,8 +35,9 @@ from schemas.record import Record, decode_record
 from sinks.clickhouse import positions
 from sinks.clickhouse.classify import Fault, classify, code_of
 from sinks.clickhouse.engine import Engine
-from sinks.clickhouse.opening import ABSENT, MALFORMED, OK, REJECTED, SEALED, Opened, Opening, stated
-from sinks.clickhouse.proof import Logs, LogStart, Proof, log_at, prove
+from sinks.clickhouse.fence import Fence
+from sinks.clickhouse.opening import ABSENT, ELSEWHERE, MALFORMED, OK, REJECTED, SEALED, Opened, Opening, stated
+from sinks.clickhouse.proof import Logs, LogStart, Proof, chain_over, log_at, prove
 from sinks.clickhouse.rows import BOTH, CONTENTS, EVENTS, Row, container, encode_row, pack_log
 from sinks.contract import Delivered, Outcome, Pause, Retry
 from stores.bus import Message
@@ -43,7 +47,7 @@ log = logging.getLogger(__name__)
 BODY_BYTES = 48 << 20
 """Rows in the clear that are held at a time and inserted together; a batch that opens to more takes several inserts."""
 
-_AS_IT_SHOULD_BE = frozenset({OK, ABSENT, SEALED})
+_AS_IT_SHOULD_BE = frozenset({OK, ABSENT, SEALED, ELSEWHERE})
 
 INSERT_SETTINGS: dict[str, str | int] = {
     # The default gathers small inserts of many clients and has its own rules about repeats; ours are large.
@@ -53,14 +57,17 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "input_format_parallel_parsing": 0,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "materialized_views_ignore_errors": 0,
+    # One stream of rows in the order of the body: equal bodies are equal blocks, which is what deduplication compares.
+    "max_insert_threads": 1,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """How far this process has delivered: the next offset, and the chain value before it."""
+    """How far this process has delivered: the next offset, and the log and chain value of the one before it."""
 
     offset: int
+    log: LogStart
     chain: bytes
 
 
@@ -72,6 +79,8 @@ class ShardWriter:
         self._engine = engine
         self._opening = opening
         self._client = engine.client()
+        self._fence = Fence(shard, engine.database)
+        self._in_doubt = False
         self._logs = logs
         self._known_logs: tuple[LogStart, ...] = ()
         self._tail: _Tail | None = None
@@ -82,24 +91,40 @@ class ShardWriter:
         self._client.close()
 
     def resume(self, start: Offset) -> Offset:
-        """The first offset, not below ``start``, that is not in both tables."""
+        """Take the shard. The first offset, not below ``start``, that is not in both tables.
+
+        Raises:
+            Unavailable: inserts of whoever had the shard before are still running, or somebody else takes it.
+        """
         self._tail = self._reach = None
+        self._fence.take(self._client)
+        self._in_doubt = False
         return positions.resume(self._client, self._shard, start)
 
+    def last(self, offset: Offset) -> bytes | None:
+        """The commitments of ``offset`` as the tables hold them."""
+        return positions.commitments_at(self._client, self._shard, offset)
+
     def deliver(self, batch: Sequence[Message]) -> Outcome:
-        """Make the batch durable; errors of ClickHouse and of the keys are the caller's to classify."""
+        """Make the batch durable; errors of ClickHouse and of the keys are the caller's to classify.
+
+        Raises:
+            Unavailable: not now; or never, because the shard is another's by now: only ``resume`` takes it again.
+        """
         first, end = batch[0].offset, batch[-1].offset + 1
         (tail, self._tail), (reach, self._reach) = (self._tail, None), (self._reach, None)
+        self._hold()
         if reach is None:
             reach = positions.reach(self._client, self._shard)
-        if log_at(self._covering(first), first) is None:
+        log = self._covering(first)
+        if log is None:
             return Retry(f"the ledger has opened no log that covers {self._shard} offset {first} yet", 1.0)
         lacking: Mapping[int, int] | None = None
         rejected: list[tuple[Offset, str]] = []
         if tail is not None and tail.offset == first >= reach:
-            chain: bytes | None = tail.chain
+            chain = tail.chain if tail.log == log else self._chain_before(first, log)
         else:
-            lacking, chain = self._lacking(first, end), self._chain_before(first)
+            lacking, chain = self._lacking(first, end), self._chain_before(first, log)
             rejected += positions.rejected(self._client, self._shard, first, end)
         if chain is None:
             return Pause(
@@ -108,26 +133,43 @@ class ShardWriter:
             )
         proofs = prove(batch, self._known_logs, chain)
         records, keys = self._opening.records(batch)
+        times = (min(message.time_ms for message in batch), max(message.time_ms for message in batch))
         for rows in self._rows(batch, proofs, records, keys, lacking):
-            rejected += self._store(rows)
-        self._tail, self._reach = _Tail(end, proofs[-1].chain), max(reach, end)
+            rejected += self._store(rows, times)
+        self._tail, self._reach = _Tail(end, proofs[-1].log, proofs[-1].chain), max(reach, end)
         return Delivered(tuple(rejected))
 
-    def _covering(self, offset: int) -> tuple[LogStart, ...]:
-        """The logs of the shard, asked for again while none covers ``offset``; recorded for those who verify in SQL."""
-        if log_at(self._known_logs, offset) is None:
-            self._known_logs = tuple(self._logs(self._shard))
-            positions.record_logs(
-                self._client,
-                [(log.origin, self._shard, log.start_offset, log.genesis, log.chain()) for log in self._known_logs],
-            )
-        return self._known_logs
+    def _hold(self) -> None:
+        """Make sure that the shard is ours, and that nothing of ours is under way to ClickHouse."""
+        self._fence.check()
+        if not self._fence.raised:
+            self._fence.take(self._client)
+        elif self._in_doubt:
+            self._fence.renew(self._client)
+        self._in_doubt = False
 
-    def _chain_before(self, first: int) -> bytes | None:
-        starts = {log.start_offset: log for log in self._known_logs}
-        if first in starts:
-            return starts[first].chain()
-        return positions.chain_at(self._client, self._shard, first - 1)
+    def _covering(self, offset: int) -> LogStart | None:
+        """The log of an offset. The ledger is asked each time: it may have opened another, behind us or before us."""
+        logs = tuple(self._logs(self._shard))
+        if logs != self._known_logs:
+            positions.record_logs(
+                self._client, [(log.origin, self._shard, log.start_offset, log.genesis, log.chain()) for log in logs]
+            )
+            self._known_logs = logs
+        return log_at(logs, offset)
+
+    def _chain_before(self, first: int, log: LogStart) -> bytes | None:
+        """The chain value of ``log`` before offset ``first``. Where the rows before were delivered when the ledger had
+        not opened this log yet, they have the chain of the log before it, and this one's comes from their leaves."""
+        if first == log.start_offset:
+            return log.chain()
+        there = positions.chain_at(self._client, self._shard, first - 1)
+        if there is None:
+            return None
+        origin, chain = there
+        if origin == log.origin:
+            return chain
+        return chain_over(log, positions.leaves(self._client, self._shard, log.start_offset, first))
 
     def _lacking(self, first: int, end: int) -> dict[int, int]:
         """For each offset of the range, the tables that do not have it (:data:`~sinks.clickhouse.rows.BOTH` …)."""
@@ -163,26 +205,25 @@ class ShardWriter:
         if rows:
             yield rows
 
-    def _store(self, rows: list[Row]) -> list[tuple[Offset, str]]:
-        """Insert and read back."""
+    def _store(self, rows: list[Row], times: tuple[int, int]) -> list[tuple[Offset, str]]:
+        """Insert and read back; ``times`` are the least and the greatest bus time of the batch."""
         self._report(rows)
         rejected = self._insert(rows)
-        if not self._is_there(rows):
+        if not self._is_there(rows, times):
             rows = self._still_lacking(rows)
             rejected += self._insert(rows, again=secrets.token_hex(8))
-            if not self._is_there(rows):
+            if not self._is_there(rows, times):
                 raise Unavailable(
                     f"{self._shard} offset {rows[0].message.offset}: ClickHouse took rows and has not got them"
                 )
         return rejected
 
-    def _is_there(self, rows: Sequence[Row]) -> bool:
+    def _is_there(self, rows: Sequence[Row], times: tuple[int, int]) -> bool:
         """Whether both tables hold the whole range of ``rows`` (what lies between them was there before)."""
         if not rows:
             return True
         first, last = rows[0].message, rows[-1].message
         expected = last.offset + 1 - first.offset
-        times = (first.time_ms, last.time_ms)
         counts = positions.counts(self._client, self._shard, first.offset, last.offset + 1, times)
         for table, (total, distinct) in counts.items():
             if total > distinct:
@@ -205,17 +246,22 @@ class ShardWriter:
         if not rows:
             return []
         body = container(map(encode_row, rows))
+        settings = {
+            **INSERT_SETTINGS,
+            "insert_deduplication_token": self._token(rows, body, again),
+            "log_comment": self._fence.comment,
+        }
+        self._in_doubt = True
         try:
-            self._engine.insert(
-                self._client,
-                "ingest",
-                body,
-                {**INSERT_SETTINGS, "insert_deduplication_token": self._token(rows, body, again)},
-            )
+            self._engine.insert(self._client, "ingest", body, settings, self._fence.condition)
         except ClickHouseError as error:
-            if classify(code_of(error)) is not Fault.ROWS:
+            fault = classify(code_of(error))
+            if fault is Fault.FENCED:
+                raise self._fence.lose() from None
+            if fault is not Fault.ROWS:
                 raise
             return self._sift(self._still_lacking(rows), error)
+        self._in_doubt = False
         return []
 
     def _sift(self, rows: list[Row], error: ClickHouseError) -> list[tuple[Offset, str]]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from schemas.earlier import Recent
 from schemas.errors import ConfigurationError, Unavailable, VerificationError
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from sinks.clickhouse import ddl
-from sinks.clickhouse.classify import Fault, classify, code_of
+from sinks.clickhouse.classify import Fault, classify, code_of, remedied
 from sinks.clickhouse.engine import Engine
 from sinks.clickhouse.opening import Fetch, Opening
 from sinks.clickhouse.proof import Logs
@@ -21,6 +23,9 @@ from stores.bus import Message
 from stores.keys import Keys
 
 log = logging.getLogger(__name__)
+
+RECENT_BYTES = 48 << 20
+"""Sources that are kept to compare those that repeat them; of some hundred sessions."""
 
 
 class ClickHouseSink:
@@ -45,23 +50,26 @@ class ClickHouseSink:
         self._keys = keys
         self._logs = logs
         self._fetch = fetch
+        self._recent = {topic: Recent(RECENT_BYTES // len(self.topics)) for topic in self.topics}
         self._lock = threading.Lock()
         self._writers: dict[Shard, ShardWriter] = {}
 
     def open(self) -> None:
-        """Create the tables that are missing.
+        """Create the database and the tables that are missing. Several processes may do so at the same time.
 
         Raises:
             ConfigurationError: ClickHouse refuses, or holds tables of another release.
+            Unavailable: ClickHouse does not answer.
         """
-        client = self._engine.client()
         try:
-            for name in ddl.migrate(client):
-                log.info("applied %s", name)
+            self._engine.prepare()
+            with closing(self._engine.client()) as client:
+                for name in ddl.migrate(client):
+                    log.info("applied %s", name)
         except ClickHouseError as error:
-            raise ConfigurationError(f"ClickHouse refuses the tables: {_line(error)}") from None
-        finally:
-            client.close()
+            if classify(code_of(error)) is Fault.PAUSE:
+                raise ConfigurationError(f"ClickHouse refuses the tables: {remedied(error)}") from None
+            raise Unavailable(f"ClickHouse does not make the tables: {remedied(error)}") from None
 
     def resume(self, shard: Shard, start: Offset) -> Offset:
         """See :meth:`sinks.contract.Sink.resume`.
@@ -72,7 +80,20 @@ class ClickHouseSink:
         try:
             return self._writer(shard).resume(start)
         except ClickHouseError as error:
-            raise Unavailable(f"{shard}: ClickHouse does not say where to resume: {_line(error)}") from None
+            raise Unavailable(f"{shard}: ClickHouse does not say where to resume: {remedied(error)}") from None
+
+    def last(self, shard: Shard, offset: Offset) -> bytes | None:
+        """The commitments that the tables hold for ``offset``, packed as in header ``c`` of the bus; of a message that
+        had no valid ones, those of its entry (:func:`schemas.entry.invalid_commitments`). ``None``: no such row.
+
+        Raises:
+            Unavailable: ClickHouse does not answer.
+            VerificationError: it has two rows of this offset, and they disagree.
+        """
+        try:
+            return self._writer(shard).last(offset)
+        except ClickHouseError as error:
+            raise Unavailable(f"{shard} offset {offset}: ClickHouse does not answer: {remedied(error)}") from None
 
     def deliver(self, shard: Shard, batch: Sequence[Message]) -> Outcome:
         """See :meth:`sinks.contract.Sink.deliver`."""
@@ -83,7 +104,7 @@ class ClickHouseSink:
         except VerificationError as error:
             return Pause(str(error))
         except ClickHouseError as error:
-            reason = f"ClickHouse: {_line(error)}"
+            reason = f"ClickHouse: {remedied(error)}"
             return Pause(reason) if classify(code_of(error)) is Fault.PAUSE else Retry(reason)
 
     def close(self) -> None:
@@ -94,13 +115,13 @@ class ClickHouseSink:
             writer.close()
 
     def _writer(self, shard: Shard) -> ShardWriter:
+        """The writer of a shard. Each shard has one thread; connecting for one does not hold up the others."""
         with self._lock:
             writer = self._writers.get(shard)
-            if writer is None:
-                opening = Opening(self._keys, self._fetch)
-                writer = self._writers[shard] = ShardWriter(shard, self._engine, self._logs, opening)
-            return writer
-
-
-def _line(error: ClickHouseError) -> str:
-    return str(error).partition("\n")[0][:500]
+        if writer is None:
+            writer = ShardWriter(
+                shard, self._engine, self._logs, Opening(self._keys, self._fetch, self._recent[shard.topic])
+            )
+            with self._lock:
+                self._writers[shard] = writer
+        return writer

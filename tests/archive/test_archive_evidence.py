@@ -14,7 +14,7 @@ from schemas.errors import VerificationError
 from schemas.ids import EVENTS, Offset, Shard
 from schemas.segment import encode_segment, pack_item, parse_segment
 from sinks.archive import ArchiveEvidence, ArchiveSink, verify_listing
-from sinks.archive.catalog import last_plan, read_plan
+from sinks.archive.catalog import FIRST_PLAN, last_plan, read_plan
 from sinks.archive.names import plan_key
 from sinks.archive.plan import format_plan
 from sinks.contract import Delivered
@@ -156,7 +156,8 @@ def test_a_lost_tail_shows_in_the_end(objects: MemoryObjects) -> None:
 def test_plans_that_overlap_are_refused(objects: MemoryObjects, bus: list[Message]) -> None:
     other = MemoryObjects()
     ArchiveSink(other).deliver(SHARD, bus[30:50])
-    objects.create([NewObject(info.key, other.get(info.key)) for info in other.list("")])
+    own = {plan_key(SHARD, FIRST_PLAN): plan_key(SHARD, Offset(30))}
+    objects.create([NewObject(own.get(info.key, info.key), other.get(info.key)) for info in other.list("")])
     with pytest.raises(VerificationError, match="got a plan from offset 30, expected at least 40"):
         scanned(objects)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from contextlib import closing
 
 import pytest
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 from embedded_engine import Database
 from faulty_engine import Fault, FaultyEngine
 from ledgered import SHARD, log_start, messages, proofs
@@ -132,22 +136,39 @@ def test_rows_that_were_deleted_come_back_though_their_token_is_remembered(engin
     sink.close()
 
 
-def test_an_insert_that_is_still_running_when_it_is_sent_again_counts_once(engine: Database, keys: MemoryKeys) -> None:
-    """The connection broke, the server did not notice: the second insert has the first one's token."""
-    sent: list[tuple[bytes, dict[str, str | int]]] = []
-    batch = messages(keys, SIZE)
+class Late(FaultyEngine):
+    """Keeps what it is to insert, so that it can arrive again later."""
 
-    class Late(FaultyEngine):
-        def insert(self, client, table, body, settings) -> None:  # type: ignore[no-untyped-def]
-            sent.append((body, dict(settings)))
-            super().insert(client, table, body, settings)
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.sent: list[tuple[str, bytes, dict[str, str | int], str]] = []
 
-    sink = sink_of(Late(engine, [Fault.LOST]), keys)
+    def insert(
+        self, client: Client, table: str, body: bytes, settings: Mapping[str, str | int], condition: str = "1"
+    ) -> None:
+        self.sent.append((table, body, dict(settings), condition))
+        super().insert(client, table, body, settings, condition)
+
+
+def test_an_insert_that_comes_after_it_was_sent_again_is_refused(engine: Database, keys: MemoryKeys) -> None:
+    """The connection broke, and the server read the request much later: by then the fence has another turn."""
+    late, batch = Late(engine, [Fault.LOST]), messages(keys, SIZE)
+    sink = sink_of(late, keys)
     assert isinstance(sink.deliver(SHARD, batch), Retry)
     assert sink.deliver(SHARD, batch) == Delivered()
-    client = engine.client()
-    engine.insert(client, "ingest", *sent[0])
-    client.close()
+    with closing(engine.client()) as client, pytest.raises(DatabaseError, match="the fence of the shard was raised"):
+        engine.insert(client, *late.sent[0])
+    check(engine, batch)
+    sink.close()
+
+
+def test_even_without_a_fence_its_token_makes_it_count_once(engine: Database, keys: MemoryKeys) -> None:
+    late, batch = Late(engine, [Fault.LOST]), messages(keys, SIZE)
+    sink = sink_of(late, keys)
+    assert isinstance(sink.deliver(SHARD, batch), Retry)
+    assert sink.deliver(SHARD, batch) == Delivered()
+    with closing(engine.client()) as client:
+        engine.insert(client, *late.sent[0][:3])
     check(engine, batch)
     sink.close()
 

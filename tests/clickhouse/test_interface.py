@@ -20,6 +20,7 @@ from sinks.clickhouse import ddl
 from sinks.clickhouse.evidence import ClickHouseEvidence
 from sinks.clickhouse.integrity import failures
 from sinks.clickhouse.interface import Access, create_interface
+from sinks.clickhouse.queries import query_names, query_text
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered
 from stores.control import Token
@@ -486,3 +487,14 @@ def test_an_oversized_query_is_refused(served: Served) -> None:
 
 def test_ping_needs_no_token(served: Served) -> None:
     assert httpx.get(served.url + "ping").text == "Ok.\n"
+
+
+def test_the_queries_for_auditors_run_over_the_interface(served: Served) -> None:
+    told = {"param_origin": "nowhere", "param_size": "1", "param_root": "", "param_first": "0", "param_last": "9"}
+    told |= {"param_topic": "events", "param_partition": "0", "param_leaf": "0", "default_format": "TSV"}
+    for name in query_names():
+        answer = served.ask("all-content", query_text(name), **told)
+        assert answer.status_code == 200, (name, answer.text)
+        assert "verified" not in answer.text
+    assert "of one" in served.ask("acme-content", query_text("root"), **told).text
+    assert served.ask("acme-content", query_text("parts"), **told).text == "content\t\t1\nmetadata\t\t1\nsource\t\t1\n"

@@ -100,3 +100,30 @@ def test_noise_is_no_letter(noise: bytes) -> None:
     except MalformedInput:
         return
     assert encode_deadletter(letter) == noise
+
+
+@pytest.mark.parametrize("message", RECORDS, ids=lambda message: str(message.offset))
+def test_a_letter_that_two_processes_write_is_one_letter(message: Message) -> None:
+    """Sink, shard and offset say that it is the same; nothing that names it depends on who wrote it, or when."""
+    first = DeadLetter("archive", "odd one", 1_764_000_000_000, message)
+    second = DeadLetter("archive", "odd one, in other words", 1_764_000_007_777, message)
+    assert first.identity == second.identity == ("archive", SHARD, message.offset)
+    assert decode_deadletter(outgoing(second).value).identity == first.identity
+    one, other = outgoing(first), outgoing(second)
+    assert one._replace(value=b"") == other._replace(value=b"")
+
+
+def test_letters_of_other_sinks_and_offsets_are_others() -> None:
+    """A stray has no id of its own: its letter's is made of the address. A record's letter has the record's."""
+    stray = RECORDS[-1]._replace(event_id=b"")
+    letters = [
+        DeadLetter(sink, "odd one", 0, stray._replace(offset=Offset(offset), shard=Shard(EVENTS, partition)))
+        for sink in ("archive", "clickhouse")
+        for offset in (1, 2)
+        for partition in (0, 1)
+    ]
+    assert len({letter.identity for letter in letters}) == 8
+    assert len({outgoing(letter).event_id for letter in letters}) == 8
+    assert {len(outgoing(letter).event_id) for letter in letters} == {16}
+    record = RECORDS[0]
+    assert outgoing(DeadLetter("archive", "odd one", 0, record)).event_id == record.event_id

@@ -154,9 +154,9 @@ async def test_retry_sends_the_same_batch_after_growing_waits(bus: MemoryBus, cl
         assert (shard.state, shard.position, shard.lag) == ("retrying", 0, 5)
         assert (shard.last_error, shard.last_reason) == ("Retry", "busy")
         await eventually(lambda: runner.snapshot().delivered == 5, clock)
+        waits = [seconds for seconds in clock.slept if seconds >= 2.0]
     assert set(sink.batches) == {(FIRST, 0, 5)}
     assert runner.snapshot().retries == 12
-    waits = [seconds for seconds in clock.slept if seconds >= 2.0]
     assert len(waits) == 12
     assert all(2.0 <= wait <= 2.0 + min(30.0, 0.25 * 2**tries) for tries, wait in enumerate(waits))
     assert max(waits) > 10.0

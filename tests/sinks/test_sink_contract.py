@@ -13,11 +13,12 @@ import pytest
 from fake_clock import eventually
 from memory_bus import MemoryBus
 from sealed_records import messages, sealed, strays
-from sink_subjects import SUBJECTS, Subject
+from sink_subjects import OPEN, REMEMBERING, SHARED, SUBJECTS, Subject
 
 from schemas.ids import CONTROL, DEADLETTER, EVENTS, Offset, Shard
-from sinks.contract import Delivered, Limits, Sink
+from sinks.contract import Delivered, Limits, More, Remembering, Retry, Sink
 from sinks.deadletter import decode_deadletter
+from sinks.identity import entry_commitments
 from sinks.runner import Runner
 from stores.bus import Message
 
@@ -166,6 +167,112 @@ def test_any_sequence_of_batches_and_restarts(subject: Subject, seed: int) -> No
             deliver(sink, batch[start:end])
             position = max(position, end)
     check(subject, batch[:position])
+
+
+@pytest.fixture(params=SHARED)
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+    with SUBJECTS[request.param](tmp_path / "destination") as subject:
+        subject.restart().open()
+        yield subject
+
+
+@pytest.fixture(params=REMEMBERING)
+def remembering(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+    with SUBJECTS[request.param](tmp_path / "destination") as subject:
+        subject.restart().open()
+        yield subject
+
+
+def go_on(sink: Sink, there: Sequence[Message], start: int, end: int) -> int:
+    """Deliver as a lane does, whatever the destination asks for; returns where to go on. No person is needed."""
+    for tries in range(12):
+        if tries % 4 == 3:
+            sink.resume(there[start].shard, Offset(0))
+        match outcome := sink.deliver(there[start].shard, there[start:end]):
+            case Delivered():
+                return end
+            case More(until):
+                assert until > end
+                end = until
+            case _:
+                assert isinstance(outcome, Retry)
+    raise AssertionError(f"the destination never took offsets {start} to {end}")
+
+
+def test_6_a_ghost_that_wakes_up_does_no_harm(shared: Subject) -> None:
+    """It was paused between its look and its delivery, and the successor went on, with other edges, and further."""
+    batch = records(shared, 60)
+    ghost = shared.restart()
+    ghost.resume(SHARD, Offset(0))
+    assert go_on(ghost, batch, 0, 20) == 20
+    successor = shared.restart()
+    assert successor.resume(SHARD, Offset(0)) == 20
+    for start, end in ((15, 25), (25, 40)):
+        assert go_on(successor, batch, start, end) == end
+    for start, end in ((20, 30), (30, 35), (35, 45)):
+        assert go_on(ghost, batch, start, end) == end
+    check(shared, batch[:45])
+    assert go_on(successor, batch, 40, 60) == 60
+    assert go_on(ghost, batch, 45, 50) == 50
+    check(shared, batch)
+    assert shared.restart().resume(SHARD, Offset(0)) == 60
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_6_any_interleaving_of_owners(shared: Subject, seed: int) -> None:
+    """Owners that all believe that the shard is theirs; now and then one starts again."""
+    rng = random.Random(seed)
+    batch = records(shared, 80)
+    owners = [(shared.restart(), 0) for _ in range(3)]
+    reached = 0
+    for _ in range(60):
+        at = rng.randrange(len(owners))
+        sink, position = owners[at]
+        if position == 0 or rng.random() < 0.2:
+            sink = shared.restart()
+            position = max(0, sink.resume(SHARD, Offset(0)) - rng.randrange(4))
+        if position < 80:
+            position = go_on(sink, batch, position, min(80, position + rng.choice([1, 2, 5, 9])))
+        owners[at] = (sink, position)
+        reached = max(reached, position)
+        check(shared, batch[:reached])
+    assert reached == 80
+
+
+@pytest.mark.parametrize("shared", OPEN, indirect=True)
+def test_6_owners_at_the_same_time(shared: Subject) -> None:
+    batch = records(shared, 120)
+
+    def feed(size: int) -> None:
+        sink = shared.restart()
+        position = int(sink.resume(SHARD, Offset(0)))
+        while position < 120:
+            position = go_on(sink, batch, position, min(120, position + size))
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(feed, (7, 10, 11)))
+    check(shared, batch)
+
+
+def test_what_is_remembered_is_what_was_delivered(remembering: Subject) -> None:
+    """The commitments as the ledger has them, of strays too, and nothing where there is nothing."""
+    outgoing: list[Any] = sealed(remembering.keys, 12)
+    outgoing[3:3] = strays()
+    batch = messages(outgoing, SHARD)
+    sink = remembering.restart()
+    sink.resume(SHARD, Offset(0))
+    for count in (0, 5, 17):
+        if count:
+            assert isinstance(sink.deliver(SHARD, batch[:count]), Delivered)
+        for asked in (sink, remembering.restart()):
+            assert isinstance(asked, Remembering)
+            assert [asked.last(SHARD, message.offset) for message in batch] == [
+                entry_commitments(message.commitments, message.key, message.value, message.headers)
+                if message.offset < count
+                else None
+                for message in batch
+            ]
+            assert asked.last(Shard(EVENTS, 1), Offset(3)) is None
 
 
 async def test_the_runner_leaves_nothing_out(subject: Subject) -> None:
