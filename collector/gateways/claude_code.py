@@ -1,6 +1,7 @@
 """Claude Code's log events: prompts, decisions on tools, results, requests, and what happens around them.
 
-Source: Claude Code's monitoring page, and what version 2.1.331 sends (docs/gateways.md §3). Traps that shape this file:
+Source: Claude Code's monitoring page, and what version 2.1.331 sends (collector/pages/claude-code.md). Traps that shape
+this file:
 
 - A refused tool call has only a ``tool_decision``; so the decision *is* the call.
 - ``tool_result`` tells that a tool ran, for how long and with what input, never what it answered: the answer lies in

@@ -1,7 +1,8 @@
 """Claude Code's spans (beta): turns, requests, tools, and the waits in between.
 
 They repeat what its log events say, seen as a tree; each stays evidence of its own. ``gen_ai.response.id`` holds the
-*request* id here (docs/gateways.md §3), and ``gen_ai.usage.input_tokens`` the total that ``input_tokens`` is not.
+*request* id here (collector/pages/claude-code.md), and ``gen_ai.usage.input_tokens`` the total that ``input_tokens`` is
+not.
 """
 
 from __future__ import annotations

@@ -57,7 +57,13 @@ def note_gaps(metadata: Metadata, gaps: Sequence[Gap]) -> None:
 
 def pointer(*steps: str | int) -> str:
     """A JSON pointer: ``pointer("content", 0, "a/b")`` is ``/content/0/a~1b``."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    place = ""
+    for step in steps:
+        text = str(step)
+        if "~" in text or "/" in text:
+            text = text.replace("~", "~0").replace("/", "~1")
+        place += "/" + text
+    return place
 
 
 def _as_json(gap: Gap) -> dict[str, Any]:

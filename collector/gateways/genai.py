@@ -15,7 +15,7 @@ from collector.gateways.gaps import Gap, state_gaps
 from collector.gateways.genai_attributes import set_stop_reason, take_usage
 from collector.gateways.genai_calls import call_drafts, result_drafts
 from collector.gateways.genai_content import CURRENT, Inference, take_current, take_deprecated, take_span_events
-from collector.gateways.genai_messages import finish_reason
+from collector.gateways.genai_messages import empty_parts, finish_reason
 from collector.gateways.genai_surroundings import context_drafts, guardrail_drafts, session_drafts
 from collector.gateways.genai_tools import tool_drafts
 from collector.gateways.otlp_drafts import correlate, ending, outcome_of, starting, take_failure
@@ -85,9 +85,10 @@ def role_of(telemetry: Telemetry, base: Metadata) -> Role:
     return "tool" if base.get("tool_name") else "session"
 
 
-def genai_drafts(telemetry: Telemetry, base: Metadata) -> list[Draft]:
-    """The events of a record that speaks GenAI, in causal order; at least one."""
-    role = role_of(telemetry, base)
+def genai_drafts(telemetry: Telemetry, base: Metadata, role: Role | None = None) -> list[Draft]:
+    """The events of a record that speaks GenAI, in causal order; at least one. ``role`` is for a reader that knows
+    what its source reports better than the attributes tell."""
+    role = role or role_of(telemetry, base)
     inference = gather(telemetry)
     _name_operation(telemetry, base, role)
     correlate(base, telemetry)
@@ -132,9 +133,13 @@ def gather(telemetry: Telemetry) -> Inference:
 def inference_drafts(telemetry: Telemetry, base: Metadata, inference: Inference, failed: bool) -> list[Draft]:
     """Prompt, new tool results, response, tool calls."""
     base["format"] = _FORMATS.get(inference.spelling, CURRENT)
+    parameters = inference.prompt.get("parameters")
+    if isinstance(parameters, dict) and isinstance(parameters.get("model"), str):
+        base.setdefault("model_requested", parameters["model"])
     messages = inference.prompt.get("messages")
     asked = starting(base, telemetry)
-    drafts = [_with_state(Draft("prompt", asked, inference.prompt or None), inference.prompt_gaps)]
+    lacking = inference.prompt_gaps + empty_parts(messages)
+    drafts = [_with_state(Draft("prompt", asked, inference.prompt or None), lacking)]
     drafts += result_drafts(messages, asked)
     answered = ending(base, telemetry)
     take_usage(telemetry.attributes, answered)
@@ -144,7 +149,8 @@ def inference_drafts(telemetry: Telemetry, base: Metadata, inference: Inference,
     set_stop_reason(answered, finish_reason(output))
     answered["outcome"] = outcome_of(failed, answered)
     response = Draft("response", answered, inference.response or None)
-    drafts.append(_with_state(response, inference.response_gaps, missing=not failed))
+    lacking = inference.response_gaps + empty_parts(output)
+    drafts.append(_with_state(response, lacking, missing=not failed))
     return drafts + call_drafts(output, ending(base, telemetry))
 
 

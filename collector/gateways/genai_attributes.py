@@ -1,4 +1,4 @@
-"""GenAI attributes with a metadata field of their own, in every spelling seen (docs/gateways.md §2).
+"""GenAI attributes with a metadata field of their own, in every spelling seen (collector/pages/opentelemetry.md).
 
 One table for all generations and dialects, because their names do not collide. A value goes to its field only if it
 fits and the field is still free or holds the same; whatever does not stays an attribute, and so becomes an extra. A
@@ -92,6 +92,7 @@ _TEXT_FIELDS = {
     "gen_ai.response.id": "request_id_response",
     "gen_ai.request.previous_response.id": "previous_response_id",
     "litellm.call_id": "request_id_gateway",
+    "anthropic.request.id": "request_id_provider",
     # which model
     "gen_ai.request.model": "model_requested",
     "llm.request.model_name": "model_requested",
@@ -183,6 +184,7 @@ _FINISH = (
     "llm.response.finish_reason",
     "llm.response.stop_reason",
     "llm.finish_reason",
+    "anthropic.message.stop_reason",
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from collector.gateways.gaps import Gap, pointer
 from collector.gateways.json_texts import parsed
 from collector.gateways.messages import ToolCall, ToolResult, body_calls, new_results
 
@@ -43,6 +44,17 @@ def results_in(messages: list[Any]) -> list[ToolResult]:
             break
         found.append(list(_results(inner)))
     return [result for results in reversed(found) for result in results]
+
+
+def empty_parts(messages: Any) -> list[Gap]:
+    """Parts that say of what type they are and nothing else: images, audio and reasoning, as Envoy writes them."""
+    return [
+        Gap(pointer("content", "messages", at, "parts", index), "omitted", note=str(part["type"])[:64])
+        for at, message in enumerate(messages if isinstance(messages, list) else ())
+        if isinstance(message, dict) and isinstance(message.get("parts"), list)
+        for index, part in enumerate(message["parts"])
+        if isinstance(part, dict) and part.keys() == {"type"}
+    ]
 
 
 def finish_reason(messages: list[Any]) -> str:

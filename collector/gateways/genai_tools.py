@@ -33,7 +33,7 @@ def tool_drafts(telemetry: Telemetry, base: Metadata, inference: Inference, fail
     if "latency_ms" in answered:
         answered["tool_duration_ms"] = answered["latency_ms"]
     failed = failed or _says_error(result)
-    answered["tool_is_error"] = failed
+    answered["tool_is_error"] = True if failed else False if gave else None  # what nobody saw is no success
     answered["outcome"] = outcome_of(failed, answered)
     draft = Draft("tool_result", answered, gave or None)
     lacking = [] if gave or failed else [Gap("/content", "not_captured")]

@@ -1,6 +1,6 @@
 """Langfuse's attributes on OpenTelemetry spans: the input and output of an observation, its details as JSON text.
 
-Source: langfuse SDK 5, ``LangfuseOtelSpanAttributes`` (docs/gateways.md §2).
+Source: langfuse SDK 5, ``LangfuseOtelSpanAttributes`` (collector/pages/opentelemetry.md).
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from collector.json_units import encode_content
@@ -18,12 +17,27 @@ class Fields:
     nowhere. ``None`` and empty text, lists and objects say nothing, and are not left over.
     """
 
+    __slots__ = ("_parts", "_rest")
+
     def __init__(self, value: object) -> None:
         self._rest: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
         self._parts: dict[str, Fields] = {}
 
     def __contains__(self, name: str) -> bool:
         return self._rest.get(name) is not None
+
+    def names(self) -> list[str]:
+        """The names of what was not taken."""
+        return list(self._rest)
+
+    def peek_all(self) -> dict[str, Any]:
+        """Everything that was not taken, which stays."""
+        return dict(self._rest)
+
+    def take_all(self) -> dict[str, Any]:
+        """Everything that was not taken."""
+        taken, self._rest = self._rest, {}
+        return taken
 
     def take(self, name: str) -> Any:
         """The value, whatever it is; ``None`` when absent."""
@@ -37,6 +51,8 @@ class Fields:
         """The first of these that is non-empty text. A whole number counts as its digits."""
         for name in names:
             value = self._rest.get(name)
+            if value is None:
+                continue
             if isinstance(value, int) and not isinstance(value, bool):
                 value = str(value)
             if isinstance(value, str) and value:
@@ -47,6 +63,8 @@ class Fields:
     def take_count(self, name: str) -> int | None:
         """A whole number that fits a field, also as a float or text without a fraction."""
         value = self._rest.get(name)
+        if value is None:
+            return None
         number = _integer(value)
         if number is None or abs(number) > _MAX_LONG:
             return None
@@ -94,12 +112,13 @@ class Fields:
 
     def part(self, name: str) -> Fields:
         """The object ``name`` as fields of its own; what is left of it is left over here as ``name.field``."""
-        if name not in self._parts:
+        part = self._parts.get(name)
+        if part is None:
             value = self._rest.get(name)
-            self._parts[name] = Fields(value)
+            part = self._parts[name] = Fields(value)
             if isinstance(value, dict):
                 del self._rest[name]
-        return self._parts[name]
+        return part
 
     def drop_same(self, name: str, value: object) -> None:
         """Forget a field that only repeats ``value``, which is kept elsewhere."""
@@ -108,13 +127,17 @@ class Fields:
 
     def leftovers(self) -> dict[str, str]:
         """Field → JSON text, of everything that was not taken."""
-        return {name: encode_content(value).decode() for name, value in self._left() if value not in (None, "", [], {})}
+        left: dict[str, str] = {}
+        self._leave(left, "")
+        return left
 
-    def _left(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def _leave(self, left: dict[str, str], prefix: str) -> None:
         for name, value in self._rest.items():
-            yield prefix + name, value
+            if value not in (None, "", [], {}):
+                left[prefix + name] = encode_content(value).decode()
         for name, part in self._parts.items():
-            yield from part._left(f"{prefix}{name}.")
+            if part._rest or part._parts:
+                part._leave(left, f"{prefix}{name}.")
 
 
 def _integer(value: object) -> int | None:

@@ -27,11 +27,13 @@ class LiteLLMFormat:
     """See the module. ``POST /v1/litellm``."""
 
     name = "litellm"
+    light = per_value = True
 
     def read(self, body: bytes, received: Received) -> Reading:
         """One unit per record."""
         units = split_json(body)
-        return Reading([_unit(unit.source, unit.value, unit.error, at, received) for at, unit in enumerate(units)])
+        numbered = enumerate(units, received.first_unit)
+        return Reading([_unit(unit.source, unit.value, unit.error, at, received) for at, unit in numbered])
 
 
 def _unit(source: bytes, record: Any, error: str, index: int, received: Received) -> Unit:

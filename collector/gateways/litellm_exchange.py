@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from collector.gateways import Draft
+from collector.gateways.exchange import at_moment, call_draft, result_draft
 from collector.gateways.leftovers import Fields
 from collector.gateways.litellm_fields import (
     ask_time,
@@ -19,15 +20,7 @@ from collector.gateways.litellm_fields import (
     take_times,
     take_usage,
 )
-from collector.gateways.messages import (
-    ToolCall,
-    ToolResult,
-    argument_content,
-    body_calls,
-    body_results,
-    new_results,
-    stop_word,
-)
+from collector.gateways.messages import argument_content, body_calls, body_results, new_results, stop_word
 from collector.gateways.times import from_any
 from collector.gateways.vocabulary import stop_reason
 from schemas.metadata import Metadata
@@ -60,7 +53,7 @@ def _model_drafts(fields: Fields, shared: Metadata, times: Metadata, body: objec
     asked = {name: value for name, value in asked.items() if value not in (None, [], {}, "")}
     starting = ask_time(shared, times)
     drafts = [Draft("prompt", {**starting}, asked, "/messages" if messages else "")] if asked else []
-    drafts += [_result_draft(result, starting) for result in new_results(messages, "/messages")]
+    drafts += [result_draft(result, starting) for result in new_results(messages, "/messages")]
     drafts += _context_drafts(fields, starting)
     drafts += _guardrail_drafts(fields, starting)
     response: Metadata = {**shared, **times}
@@ -70,9 +63,9 @@ def _model_drafts(fields: Fields, shared: Metadata, times: Metadata, body: objec
     if raw:
         response["stop_reason_raw"], response["stop_reason"] = raw, stop_reason(raw)
     drafts.append(Draft("response", response, body if body not in (None, {}, [], "") else None, "/response"))
-    ending: Metadata = {**shared, **_when(times)}
-    drafts += [_call_draft(call, ending) for call in body_calls(body, "/response")]
-    drafts += [_result_draft(result, ending) for result in body_results(body, "/response")]
+    ending: Metadata = {**shared, **at_moment(times)}
+    drafts += [call_draft(call, ending) for call in body_calls(body, "/response")]
+    drafts += [result_draft(result, ending) for result in body_results(body, "/response")]
     return drafts
 
 
@@ -194,35 +187,3 @@ def _take_span(own: Fields, metadata: Metadata) -> None:
         metadata["ended_at"] = ended.micros
     if started is not None and ended is not None:
         metadata["latency_ms"] = (ended.micros - started.micros) / 1000
-
-
-def _call_draft(call: ToolCall, ending: Metadata) -> Draft:
-    metadata: Metadata = {
-        **ending,
-        "call_id": call.call_id,
-        "tool_name": call.name,
-        "tool_kind": call.kind,
-        "tool_server": call.server,
-    }
-    return Draft("tool_call", metadata, argument_content(call.arguments), call.pointer)
-
-
-def _result_draft(result: ToolResult, shared: Metadata) -> Draft:
-    metadata: Metadata = {
-        **shared,
-        "call_id": result.call_id,
-        "tool_name": result.name,
-        "tool_kind": result.kind,
-        "tool_server": result.server,
-        "tool_is_error": result.is_error,
-    }
-    return Draft("tool_result", metadata, {"result": result.result}, result.pointer)
-
-
-def _when(times: Metadata) -> Metadata:
-    """Only the moment of ``times``, for events that have no duration of their own."""
-    moment: Metadata = {}
-    for name in ("occurred_at", "time_precision", "time_role"):
-        if name in times:
-            moment[name] = times[name]
-    return moment

@@ -1,4 +1,4 @@
-"""The fields of a StandardLoggingPayload, group by group (docs/gateways.md §1)."""
+"""The fields of a StandardLoggingPayload, group by group (collector/pages/litellm.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where LiteLLM cut content before it reached us (docs/gateways.md §1)."""
+"""Where LiteLLM cut content before it reached us (collector/pages/litellm.md)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,16 @@ from typing import Any
 from collector.gateways.gaps import pointer
 from collector.gateways.json_texts import argument_content
 
-__all__ = ["ToolCall", "ToolResult", "argument_content", "body_calls", "body_results", "new_results", "stop_word"]
+__all__ = [
+    "ToolCall",
+    "ToolResult",
+    "argument_content",
+    "body_calls",
+    "body_results",
+    "first_new",
+    "new_results",
+    "stop_word",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,19 @@ def new_results(messages: object, at: str) -> list[ToolResult]:
     all that came before."""
     if not isinstance(messages, list):
         return []
+    first = first_new(messages)
+    return [
+        result for index, message in enumerate(messages[first:], first) for result in _results(message, f"{at}/{index}")
+    ]
+
+
+def first_new(messages: list[Any]) -> int:
+    """The place of the first message that follows the last one of the assistant."""
     first = 0
     for index, message in enumerate(messages):
         if isinstance(message, dict) and (message.get("role") == "assistant" or _is_call(message)):
             first = index + 1
-    return [
-        result for index, message in enumerate(messages[first:], first) for result in _results(message, f"{at}/{index}")
-    ]
+    return first
 
 
 def stop_word(body: object) -> str:
@@ -162,7 +177,7 @@ def _block_call(block: dict[str, Any], at: str) -> Iterator[ToolCall]:
     arguments = next((block[name] for name in ("input", "arguments", "action", "queries") if name in block), None)
     yield ToolCall(
         _text(block.get("call_id") or block.get("id")),
-        _text(block.get("name")) or kind,
+        _text(block.get("name") or block.get("tool_name")) or kind,
         _CALL_BLOCKS[kind],
         _text(block.get("server_name") or block.get("server_label")),
         arguments,
@@ -198,7 +213,8 @@ def _block_result(block: dict[str, Any], at: str) -> Iterator[ToolResult]:
     flag = block.get("is_error")
     yield ToolResult(
         _text(block.get("tool_use_id") or block.get("call_id") or block.get("id")),
-        _text(block.get("name")) or ("" if kind in _RESULT_BLOCKS else kind.removesuffix("_tool_result")),
+        _text(block.get("name") or block.get("tool_name"))
+        or ("" if kind in _RESULT_BLOCKS else kind.removesuffix("_tool_result")),
         known,
         _text(block.get("server_name")),
         next((block[name] for name in ("content", "output") if name in block), None),

@@ -36,10 +36,11 @@ JSON_FIELDS = ("usage_raw", "cost_raw")
 EARLIEST_INTEGER = 10**14
 """March 1973. A smaller number is seconds or milliseconds, and would silently be a time in 1970."""
 
+NATIVE_KINDS = ("prompt", "response", "tool_call", "tool_result", "context", "guardrail", "session", "admin", "access")
+"""What a sender may say that happened."""
+
 _SPECIAL: dict[str, Any] = {
-    "kind": Required[
-        Literal["prompt", "response", "tool_call", "tool_result", "context", "guardrail", "session", "admin", "access"]
-    ],
+    "kind": Required[Literal[NATIVE_KINDS]],
     "id": str,
     "content": Any,
     "content_gaps": list[dict[str, Any]],
@@ -68,15 +69,16 @@ class NativeFormat:
     """See the module. ``POST /v1/events``."""
 
     name = "native"
+    light = per_value = True
 
     def read(self, body: bytes, received: Received) -> Reading:
         """One unit per JSON value of the body."""
-        return Reading([_read_unit(source, value, error) for source, value, error in split_json(body)])
+        units = split_json(body)
+        return Reading([Unit(one.source, error=one.error) if one.error else read_event(*one[:2]) for one in units])
 
 
-def _read_unit(source: bytes, value: Any, error: str) -> Unit:
-    if error:
-        return Unit(source, error=error)
+def read_event(source: bytes, value: Any) -> Unit:
+    """The unit of one event: its bytes, and the JSON value that it is."""
     if not isinstance(value, dict):
         return Unit(source, error=f"got {_json_type(value)}, expected a JSON object with at least the field kind")
     try:
@@ -161,7 +163,7 @@ def _unknown_field(name: str) -> str:
 
 
 def _kinds() -> str:
-    return "prompt, response, tool_call, tool_result, context, guardrail, session, admin, access"
+    return ", ".join(NATIVE_KINDS)
 
 
 def _json_type(value: object) -> str:

@@ -1,6 +1,6 @@
 """OpenInference (Arize Phoenix, Envoy AI Gateway): messages flattened under ``llm.``, whole bodies under ``input.``.
 
-Source: openinference spec/semantic_conventions.md (docs/gateways.md §2).
+Source: openinference spec/semantic_conventions.md (collector/pages/opentelemetry.md).
 """
 
 from __future__ import annotations

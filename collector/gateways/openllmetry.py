@@ -1,6 +1,6 @@
 """OpenLLMetry (Traceloop): messages flattened into ``gen_ai.prompt.<i>.…``, entities as JSON text.
 
-Source: opentelemetry-semantic-conventions-ai, and what the instrumentations send (docs/gateways.md §2.4).
+Source: opentelemetry-semantic-conventions-ai, and what the instrumentations send (collector/pages/opentelemetry.md).
 """
 
 from __future__ import annotations

@@ -25,9 +25,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from collector.gateways import Draft, Reading, Received, Unit, claude_code
 from collector.gateways.claude_code_spans import claude_code_span_drafts, is_claude_code_span
+from collector.gateways.gaps import state_gaps
 from collector.gateways.genai import genai_drafts, speaks_genai
 from collector.gateways.genai_events import MESSAGES, message_drafts
 from collector.gateways.genai_surroundings import plain_drafts
+from collector.gateways.otlp_dialects import read_base, settle_usage
 from collector.gateways.otlp_drafts import (
     base_metadata,
     correlate,
@@ -37,7 +39,7 @@ from collector.gateways.otlp_drafts import (
     take_failure,
 )
 from collector.gateways.otlp_json import read_json
-from collector.gateways.otlp_protobuf import read_protobuf
+from collector.gateways.otlp_protobuf import Place, decode_alone, read_protobuf
 from collector.gateways.otlp_telemetry import Cut, Group, Signal, Telemetry
 from collector.json_units import parse_json
 from schemas.errors import MalformedInput
@@ -52,6 +54,7 @@ class OtlpFormat:
     def __init__(self, signal: Signal) -> None:
         self.name = f"otlp_{signal}"
         self._signal = signal
+        self.light = True
 
     def read(self, body: bytes, received: Received) -> Reading:
         """One unit per record; an empty request has none, and is fine."""
@@ -63,6 +66,16 @@ class OtlpFormat:
         except MalformedInput as error:
             return Reading([Unit(body)], str(error))
         return Reading([unit for group in groups for unit in _units(group)])
+
+    def read_record(self, place: Place) -> Unit:
+        """One record of a request in protobuf, from its unit; as :meth:`read` has it among the others."""
+        (unit,) = _units(decode_alone(place, self._signal))
+        return unit
+
+    @property
+    def signal(self) -> Signal:
+        """Which list a request holds."""
+        return self._signal
 
 
 @dataclass(slots=True)
@@ -126,7 +139,7 @@ def _read(telemetry: Telemetry, group: Group, shared: Metadata) -> tuple[str, li
     source_id = f"{telemetry.trace_id}/{telemetry.span_id}" if telemetry.trace_id and telemetry.span_id else ""
     if is_claude_code_span(telemetry, group):
         return source_id, claude_code_span_drafts(telemetry, base_metadata(telemetry, shared))
-    return source_id, _read_any(telemetry, shared)
+    return source_id, _read_any(telemetry, group, shared)
 
 
 def _read_log(telemetry: Telemetry, group: Group, shared: Metadata) -> tuple[str, list[Draft]]:
@@ -137,14 +150,19 @@ def _read_log(telemetry: Telemetry, group: Group, shared: Metadata) -> tuple[str
     _adopt_name(telemetry)
     if telemetry.name in MESSAGES:
         return "", message_drafts(telemetry, base_metadata(telemetry, shared))
-    return "", _read_any(telemetry, shared)
+    return "", _read_any(telemetry, group, shared)
 
 
-def _read_any(telemetry: Telemetry, shared: Metadata) -> list[Draft]:
+def _read_any(telemetry: Telemetry, group: Group, shared: Metadata) -> list[Draft]:
     genai = speaks_genai(telemetry)
-    base = base_metadata(telemetry, shared)
-    if genai:
-        return genai_drafts(telemetry, base)
+    base, role, find_gaps = read_base(telemetry, group, shared)
+    if genai or role:
+        drafts = genai_drafts(telemetry, base, role)
+        settle_usage(drafts, group)
+        if find_gaps is not None:
+            for draft in drafts:
+                state_gaps(draft.metadata, find_gaps(draft.content, "/content"))
+        return drafts
     correlate(base, telemetry)
     return plain_drafts(telemetry, base, take_failure(telemetry, base))
 

@@ -61,6 +61,9 @@ def base_metadata(telemetry: Telemetry, shared: Metadata) -> Metadata:
             metadata["started_at"] = telemetry.started // 1000
         if telemetry.ended:
             metadata["ended_at"] = telemetry.ended // 1000
+    kind = metadata.get("error_type", "")
+    if "http_status" not in metadata and len(kind) == 3 and kind.isascii() and kind.isdigit():
+        metadata["http_status"] = int(kind)
     metadata["assurance"] = _assurance(metadata)
     return metadata
 

@@ -36,12 +36,15 @@ _LISTS: dict[Signal, tuple[str, str, str]] = {
     "logs": ("resource_logs", "scope_logs", "log_records"),
     "traces": ("resource_spans", "scope_spans", "spans"),
 }
-_LEVELS = ((1, frozenset[int]()), (2, frozenset((1, 3))), (2, frozenset((1, 3))))
+LEVELS = ((1, frozenset[int]()), (2, frozenset((1, 3))), (2, frozenset((1, 3))))
 """Per level: the number of its list of children, and the numbers of the other fields it is known to have."""
+
+NOT_DECODED = "got protobuf that does not decode, expected a record"
+NO_RECORDS = "got no records, only fields that this version does not know"
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
-_LONGEST_MESSAGE = (1 << 31) - 1
+LONGEST_MESSAGE = (1 << 31) - 1
 """Protobuf's own limit on the length of a field."""
 
 
@@ -72,7 +75,7 @@ class _Level:
         return sides
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """A unit and where it was. ``record`` is -1 where a level without records carried fields that nobody knows."""
 
     resource: int
@@ -90,7 +93,7 @@ def read_protobuf(body: bytes, signal: Signal) -> list[Group]:
     places = _cut(body)
     parsed = _parse(body, signal)
     if parsed is None:
-        return [_alone(place, signal) for place in places]
+        return [decode_alone(place, signal) for place in places]
     outer, middle, inner = _LISTS[signal]
     groups = []
     for (i, j), members in groupby(places, key=lambda place: (place.resource, place.scope)):
@@ -105,20 +108,20 @@ def read_protobuf(body: bytes, signal: Signal) -> list[Group]:
     return groups
 
 
-def _decode(place: _Place, records: Any, signal: Signal) -> Cut:
-    pointer = _pointer(place, signal)
+def _decode(place: Place, records: Any, signal: Signal) -> Cut:
+    pointer = pointer_to(place, signal)
     if place.record < 0:
-        return Cut(place.source, None, pointer, "got no records, only fields that this version does not know")
+        return Cut(place.source, None, pointer, NO_RECORDS)
     telemetry = log_of(records[place.record]) if signal == "logs" else span_of(records[place.record])
     return Cut(place.source, telemetry, pointer)
 
 
-def _alone(place: _Place, signal: Signal) -> Group:
+def decode_alone(place: Place, signal: Signal) -> Group:
     """Decode one unit without the rest of its body."""
     parsed = _parse(place.source, signal)
     if parsed is None or place.record < 0:
-        cut = Cut(place.source, None, _pointer(place, signal), "got protobuf that does not decode, expected a record")
-        return Group({}, {}, "", "", {}, 0, [cut])
+        error = NOT_DECODED if parsed is None else NO_RECORDS
+        return Group({}, {}, "", "", {}, 0, [Cut(place.source, None, pointer_to(place, signal), error)])
     outer, middle, inner = _LISTS[signal]
     resource = getattr(parsed, outer)[0]
     scope = getattr(resource, middle)[0]
@@ -153,7 +156,8 @@ def _note_unknown_fields(groups: list[Group], signal: Signal) -> None:
                     cut.telemetry.rest["unknownFields"] = found
 
 
-def _pointer(place: _Place, signal: Signal) -> str:
+def pointer_to(place: Place, signal: Signal) -> str:
+    """JSON pointer to a record, as the request would have it in JSON."""
     names = CONTAINERS[signal]
     pointer = f"/{names[0]}/{place.resource}"
     if place.scope >= 0:
@@ -161,47 +165,47 @@ def _pointer(place: _Place, signal: Signal) -> str:
     return f"{pointer}/{names[2]}/{place.record}" if place.record >= 0 else pointer
 
 
-def _cut(body: bytes) -> list[_Place]:
+def _cut(body: bytes) -> list[Place]:
     """Every record of a request as a request of its own."""
-    request = _take_apart(body, 0)
+    request = take_apart(body, 0)
     if request.strange and not request.children:
         raise MalformedInput("got protobuf without any list of records, expected an export request")
     places = []
     for i, outer in enumerate(request.children):
-        resource = _take_apart(outer.payload, 1)
+        resource = take_apart(outer.payload, 1)
         outside = request.around(outer)
         if resource.strange and not resource.children:
-            places.append(_Place(i, -1, -1, _enclose(outer.tag, outer.payload, outside)))
+            places.append(Place(i, -1, -1, _enclose(outer.tag, outer.payload, outside)))
         for j, middle in enumerate(resource.children):
-            scope = _take_apart(middle.payload, 2)
+            scope = take_apart(middle.payload, 2)
             between = resource.around(middle)
             if scope.strange and not scope.children:
                 inside = _enclose(middle.tag, middle.payload, between)
-                places.append(_Place(i, j, -1, _enclose(outer.tag, inside, outside)))
+                places.append(Place(i, j, -1, _enclose(outer.tag, inside, outside)))
             for k, record in enumerate(scope.children):
                 head, tail = scope.around(record)
                 inside = _enclose(middle.tag, head + record.whole + tail, between)
-                places.append(_Place(i, j, k, _enclose(outer.tag, inside, outside)))
+                places.append(Place(i, j, k, _enclose(outer.tag, inside, outside)))
     return places
 
 
 def _enclose(tag: bytes, payload: bytes, sides: tuple[bytes, bytes]) -> bytes:
-    return b"".join((sides[0], tag, _varint(len(payload)), payload, sides[1]))
+    return b"".join((sides[0], tag, varint(len(payload)), payload, sides[1]))
 
 
-def _take_apart(data: bytes, depth: int) -> _Level:
+def take_apart(data: bytes, depth: int) -> _Level:
     """Split one message into its list of children and its other fields."""
-    list_number, known = _LEVELS[depth]
+    list_number, known = LEVELS[depth]
     level, at, end = _Level(), 0, len(data)
     while at < end:
         start = at
-        tag, tag_end = _read_varint(data, at)
+        tag, tag_end = read_varint(data, at)
         number, wire_type = tag >> 3, tag & 7
         if wire_type == _LENGTH:
-            size, payload = _read_varint(data, tag_end)
-            at = payload + size if size <= _LONGEST_MESSAGE else end + 1
+            size, payload = read_varint(data, tag_end)
+            at = payload + size if size <= LONGEST_MESSAGE else end + 1
         elif wire_type == _VARINT:
-            at = _read_varint(data, tag_end)[1]
+            at = read_varint(data, tag_end)[1]
         elif wire_type in (_FIXED64, _FIXED32):
             at = tag_end + (8 if wire_type == _FIXED64 else 4)
         else:
@@ -217,7 +221,7 @@ def _take_apart(data: bytes, depth: int) -> _Level:
     return level
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """A base-128 number and the position behind it; longer spellings of the same number are as valid to protobuf."""
     try:
         byte = data[at]
@@ -235,7 +239,8 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise MalformedInput(f"got a protobuf number of more than {_LONGEST_VARINT} bytes at byte {at}")
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number in base 128, in its shortest spelling."""
     out = bytearray()
     while value >= 0x80:
         out.append((value & 0x7F) | 0x80)

@@ -112,10 +112,13 @@ def add_attribute(attributes: dict[str, Any], key: str, value: object) -> None:
     if key not in attributes:
         attributes[key] = value
         return
-    count = 1
-    while f"{key}[{count}]" in attributes:
-        count += 1
-    attributes[f"{key}[{count}]"] = value
+    taken, free = 0, 1
+    while f"{key}[{free}]" in attributes:
+        taken, free = free, 2 * free
+    while free - taken > 1:  # so that a million of the same key do not cost the square of that
+        middle = (taken + free) // 2
+        taken, free = (middle, free) if f"{key}[{middle}]" in attributes else (taken, middle)
+    attributes[f"{key}[{free}]"] = value
 
 
 def finite(value: float) -> float | str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -11,6 +10,7 @@ EARLIEST = 0
 LATEST = 7_258_118_400_000_000
 """2200-01-01. A time beyond is a mistake of the source, and not every store downstream can hold it."""
 
+_LATEST_SECONDS = LATEST / 1e6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FRACTION = re.compile(r"[.,]([0-9]+)")
 
@@ -41,9 +41,18 @@ def from_text(text: str) -> Time | None:
 
 def from_seconds(seconds: float) -> Time | None:
     """Seconds since 1970, whole or with a fraction."""
-    if not math.isfinite(seconds) or abs(seconds) > LATEST / 1e6:
+    if not -_LATEST_SECONDS <= seconds <= _LATEST_SECONDS:  # nor NaN
         return None
     return _checked(round(seconds * 1_000_000), "us" if isinstance(seconds, float) else "s")
+
+
+def from_millis(value: object) -> Time | None:
+    """Milliseconds since 1970; ``None`` for anything but a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if abs(value) > LATEST / 1e3 or value != value:
+        return None
+    return _checked(round(value * 1000), "us" if isinstance(value, float) and not value.is_integer() else "ms")
 
 
 def from_nanos(nanos: int) -> Time | None:
@@ -58,6 +67,15 @@ def from_any(value: object) -> Time | None:
     if isinstance(value, int | float):
         return from_seconds(value)
     return from_text(value) if isinstance(value, str) else None
+
+
+def from_instant(value: object) -> Time | None:
+    """Text, or a number whose size says whether it counts seconds, milliseconds, microseconds or nanoseconds."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**11:
+        return from_nanos(value) if abs(value) >= 10**17 else (
+            _checked(value, "us") if abs(value) >= 10**14 else from_millis(value)
+        )  # fmt: skip
+    return from_any(value)
 
 
 def in_range(micros: int) -> bool:

@@ -20,7 +20,8 @@ _PROVIDERS = {
     ANTHROPIC: ("anthropic", "anthropic_text"),
     BEDROCK: ("aws.bedrock", "bedrock", "bedrock_converse", "bedrock_mantle", "aws_bedrock", "amazon_bedrock",
               "aws.anthropic", "amazon", "aws"),
-    VERTEX: ("gcp.vertex_ai", "vertex_ai", "vertexai", "vertex_ai_beta", "vertex", "google", "google_vertex"),
+    VERTEX: ("gcp.vertex_ai", "gcp.anthropic", "vertex_ai", "vertexai", "vertex_ai_beta", "vertex", "google",
+             "google_vertex"),
     GEMINI: ("gcp.gemini", "gemini", "google_ai_studio"),
     "gcp.gen_ai": ("gcp.gen_ai", "google_genai", "gen_ai"),
     AZURE_OPENAI: ("azure.ai.openai", "az.ai.openai", "azure.openai", "azure", "azure_openai", "azure_text"),
@@ -34,7 +35,7 @@ _PROVIDERS = {
     "ibm.watsonx.ai": ("ibm.watsonx.ai", "watsonx", "watsonx_text"),
     "moonshot_ai": ("moonshot_ai", "moonshot"),
 }  # fmt: skip
-"""OpenTelemetry ``gen_ai.provider.name`` → the spellings seen (docs/gateways.md §2)."""
+"""OpenTelemetry ``gen_ai.provider.name`` → the spellings seen (collector/pages/opentelemetry.md)."""
 
 _BY_SPELLING = {spelling: name for name, spellings in _PROVIDERS.items() for spelling in spellings}
 
