@@ -1,7 +1,8 @@
 """What the native API and LiteLLM are told about their body. Pure; OTLP has answers of its own.
 
-An answer with 2xx promises that everything in the body is durable. 400 means: recorded as ``unparsed``, do not send it
-again as it is. Only 503 asks for the same again, and never 429, for LiteLLM drops a batch that gets one.
+An answer with 2xx promises that everything in the body is durable: on the bus, or, while that is away, on the
+collector's disk (``"spooled": true``), from where it goes there by itself. 400 means: recorded as ``unparsed``, do not
+send it again as it is. Only 503 asks for the same again, and never 429, for LiteLLM drops a batch that gets one.
 """
 
 from __future__ import annotations
@@ -31,12 +32,22 @@ def answer_events(outcome: Outcome, media_type: str) -> Answer:
     return _json(200, summary)
 
 
-def answer_litellm(outcome: Outcome, media_type: str) -> Answer:
-    """LiteLLM: it reads nothing but the status, and a person debugging reads the counts.
+def answer_counts(outcome: Outcome, media_type: str) -> Answer:
+    """For senders that read nothing but the status, while a person debugging reads the counts: LiteLLM and others.
 
-    A batch with a record that we cannot read is acknowledged all the same, because LiteLLM would drop or repeat all of
-    it; the record is kept as ``unparsed``.
+    A batch with a record that we cannot read is acknowledged all the same, because the sender would drop or repeat all
+    of it; the record is kept as ``unparsed``. A batch of nothing else is 400.
     """
+    return _counts(outcome, 400)
+
+
+def answer_delivered(outcome: Outcome, media_type: str) -> Answer:
+    """As :func:`answer_counts`, for senders that send a batch again, and everything behind it later, until they get a
+    2xx: what cannot be read is kept as ``unparsed``, and the counts say so."""
+    return _counts(outcome, 200)
+
+
+def _counts(outcome: Outcome, unreadable: int) -> Answer:
     if isinstance(outcome, Failed):
         return answer_failure(outcome)
     errors = [{"index": accepted.index, "error": accepted.error} for accepted in outcome.accepted if accepted.error]
@@ -46,7 +57,7 @@ def answer_litellm(outcome: Outcome, media_type: str) -> Answer:
         "events": sum(len(accepted.events) for accepted in outcome.accepted),
         "errors": errors[:MAX_ERRORS],
     }
-    return _json(400 if errors and len(errors) == len(outcome.accepted) else 200, counts)
+    return _json(unreadable if errors and len(errors) == len(outcome.accepted) else 200, counts)
 
 
 MAX_ERRORS = 100
@@ -72,8 +83,10 @@ def _item(accepted: Accepted) -> dict[str, Any]:
         "index": accepted.index,
         "event_id": format_event_id(first.event_id),
         "status": "unparsed" if accepted.error else "accepted",
-        "position": {"shard": str(first.shard), "offset": first.offset},
+        "position": {"shard": str(first.position.shard), "offset": first.position.offset},
     }
+    if first.position.spooled:
+        item |= {"position": None, "spooled": True}
     if accepted.error:
         item["error"] = accepted.error
     return item

@@ -15,6 +15,9 @@ from collector.gateways import Draft, Reading, Received, Unit
 from collector.gateways.gaps import Gap, note_gaps
 from collector.gateways.times import in_range
 from collector.json_units import encode_content
+from collector.large.elide import leave_out
+from collector.recall import SHORTEST_UNIT, Prompts, Scope
+from collector.retold import SHORTEST_RESULT, Result
 from collector.scrub import scrub_extras
 from schemas.errors import MalformedInput
 from schemas.event import Event
@@ -25,10 +28,16 @@ from schemas.metadata_binary import encode_metadata
 SUBJECT_FIELDS = ("user_id", "user_email", "end_user_id", "service_account", "api_key_id", "cloud_principal")
 """Who the data subject is: the first of these that is not empty; nobody means the tenant itself."""
 
+ACTOR_FIELDS = (*SUBJECT_FIELDS, "user_name", "api_key_alias", "acting_as")
+"""Who did it. An event that says so says as well who vouches for it."""
+
 DEFAULT_RETENTION_CLASS = "default"
 
 MAX_NAME = 256
 """Longer subjects and sessions are replaced by their hash: they name keys and shards, and are no place for data."""
+
+
+_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +61,15 @@ def count_events(units: Iterable[Unit], body_error: str = "") -> int:
 
 
 def assemble(
-    reading: Reading, received: Received, stamp: Stamp, start: int = 0, stop: int | None = None
+    reading: Reading,
+    received: Received,
+    stamp: Stamp,
+    start: int = 0,
+    stop: int | None = None,
+    prompts: Prompts | None = None,
 ) -> list[list[Event]]:
-    """The events of each unit from ``start`` to ``stop``, in order: one list per unit, never empty."""
+    """The events of each unit from ``start`` to ``stop``, in order: one list per unit, never empty. With ``prompts``,
+    what a prompt repeats of earlier ones is left out of its content."""
     common: Metadata = {
         "tenant": received.tenant,
         "gateway": received.gateway,
@@ -66,25 +81,26 @@ def assemble(
         "received_at": received.received_at,
         "body_sha256": received.body_sha256,
         "collector_id": stamp.collector_id,
-        "unit_count": len(reading.units),
+        "unit_count": received.unit_count or len(reading.units),
         "retention_class": stamp.retention_class,
     }
     assembled = []
     sequence = stamp.sequence
     for index, unit in enumerate(reading.units[start:stop], start):
-        common["unit_index"] = index
+        common["unit_index"] = received.first_unit + index
         common["collector_sequence"] = sequence
-        events = _assemble_unit(unit, reading.error, received, common)
+        events = _assemble_unit(unit, reading.error, received, common, prompts)
         sequence += len(events)
         assembled.append(events)
     return assembled
 
 
-def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Metadata) -> list[Event]:
+def _assemble_unit(
+    unit: Unit, body_error: str, received: Received, common: Metadata, prompts: Prompts | None
+) -> list[Event]:
     error = unit.error or body_error or ("" if unit.drafts else "the format found nothing in these bytes")
     drafts = [_unparsed(error)] if error else unit.drafts
-    digest = hashlib.sha256(unit.source).hexdigest()
-    source_id = _name(unit.source_id) or digest
+    source_id = _name(unit.source_id) or _digest(unit)
     ordinals: dict[Kind, int] = {}
     events: list[Event] = []
     source_event = ""
@@ -103,20 +119,48 @@ def _assemble_unit(unit: Unit, body_error: str, received: Received, common: Meta
         metadata["source_pointer"] = draft.pointer
         metadata["collector_sequence"] = common["collector_sequence"] + len(events)
         _complete(metadata, source_id, received.received_at)
+        tenant, retention_class = received.tenant, metadata["retention_class"]
+        subject, session = _subject(metadata), _name(metadata.get("session_id", "")) or _name(metadata["exchange_id"])
+        if draft.content is None:
+            content = b""
+        elif prompts is not None and draft.kind == "prompt" and len(unit.source) >= SHORTEST_UNIT:
+            scope = Scope(tenant, subject, retention_class, received.received_at // _DAY, session)
+            results = _results(drafts, received, source_id)
+            content, left_out = prompts.tell(draft.content, scope, text_id, len(unit.source), results)
+            if left_out:
+                note_gaps(metadata, left_out)
+        else:
+            content = encode_content(draft.content)
+            if prompts is not None and draft.kind == "response":
+                scope = Scope(tenant, subject, retention_class, received.received_at // _DAY, session)
+                prompts.hear(draft.content, scope, text_id)
+        content = leave_out(content, metadata, unit.source)
+        source, whole = (None, None) if events else (None if unit.whole else unit.source, unit.whole)
         events.append(
-            Event(
-                identity,
-                draft.kind,
-                received.tenant,
-                _subject(metadata),
-                _name(metadata.get("session_id", "")) or _name(metadata["exchange_id"]),
-                metadata["retention_class"],
-                metadata,
-                b"" if draft.content is None else encode_content(draft.content),
-                None if events else unit.source,
-            )
+            Event(identity, draft.kind, tenant, subject, session, retention_class, metadata, content, source, whole)
         )
     return events
+
+
+def _results(drafts: Iterable[Draft], received: Received, source_id: str) -> list[Result]:
+    """The results of tools that are events of a unit, those that are long."""
+    found = []
+    told = [draft for draft in drafts if draft.kind == "tool_result"]
+    for ordinal, draft in enumerate(told):
+        value = draft.content.get("result") if isinstance(draft.content, dict) else None
+        if isinstance(value, list) or (isinstance(value, str) and len(value) >= SHORTEST_RESULT):
+            identity = event_id(received.tenant, received.gateway, source_id, "tool_result", ordinal)
+            found.append(Result(value, format_event_id(identity)))
+    return found
+
+
+def _digest(unit: Unit) -> str:
+    if unit.whole is None:
+        return hashlib.sha256(unit.source).hexdigest()
+    digest = hashlib.sha256()
+    for chunk in unit.whole.chunks():
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _complete(metadata: Metadata, source_id: str, received_at: int) -> None:
@@ -133,6 +177,8 @@ def _complete(metadata: Metadata, source_id: str, received_at: int) -> None:
         metadata["extras"], cut = scrub_extras(metadata["extras"])
         if cut:
             note_gaps(metadata, cut)
+    if not metadata.get("assurance") and any(map(metadata.get, ACTOR_FIELDS)):
+        metadata["assurance"] = "unknown"
 
 
 def _subject(metadata: Metadata) -> str:

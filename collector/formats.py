@@ -1,19 +1,21 @@
-"""The receiver's table: every HTTP format is one line here."""
+"""The receiver's table: the routes of every gateway that pushes over HTTP, and what their protocols ask first."""
 
 from __future__ import annotations
 
-from collector.answers import answer_events, answer_litellm
-from collector.gateways.litellm import LiteLLMFormat
-from collector.gateways.native import NativeFormat
-from collector.openapi import events_operation, litellm_operation
+from collector.catalogue import GATEWAYS, Options
 from collector.otlp_routes import otlp_routes
-from collector.routes import Route
+from collector.routes import Greeting, Route
 
 
-def http_routes() -> list[Route]:
+def http_routes(options: Options | None = None) -> list[Route]:
     """All routes that the collector serves, in the order of the documentation."""
+    options = options or Options()
     return [
-        Route(("/v1/events",), NativeFormat(), answer_events, operation=events_operation()),
-        Route(("/v1/litellm", "/ingest/litellm"), LiteLLMFormat(), answer_litellm, operation=litellm_operation()),
+        *(route for gateway in GATEWAYS for route in gateway.routes_with(options)),
         *otlp_routes(),
     ]
+
+
+def greetings() -> list[Greeting]:
+    """All handshakes and health checks that the protocols of those gateways know."""
+    return [greeting for gateway in GATEWAYS for greeting in gateway.greetings]

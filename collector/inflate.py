@@ -7,6 +7,7 @@ bomb costs what the limit allows, never what it claims.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator
 
 import zstandard
 
@@ -23,19 +24,23 @@ _ZLIB_BITS = 15
 _RAW_BITS = -15
 
 
+class UnknownCoding(MalformedInput):
+    """A Content-Encoding that we do not undo."""
+
+
 def codings(content_encoding: str) -> list[str]:
     """The codings of a ``Content-Encoding`` header, in the order they were applied, without ``identity``.
 
     Raises:
-        MalformedInput: one that we do not undo, or more than two.
+        UnknownCoding: one that we do not undo, or more than two.
     """
     named = [name.strip().lower() for name in content_encoding.split(",") if name.strip()]
     for name in named:
         if name not in CODINGS:
-            raise MalformedInput(f"got content-encoding {name[:32]!r}, expected one of {', '.join(CODINGS)}")
+            raise UnknownCoding(f"got content-encoding {name[:32]!r}, expected one of {', '.join(CODINGS)}")
     applied = [name for name in named if name != "identity"]
     if len(applied) > MAX_CODINGS:
-        raise MalformedInput(f"got {len(applied)} content-encodings, expected at most {MAX_CODINGS}")
+        raise UnknownCoding(f"got {len(applied)} content-encodings, expected at most {MAX_CODINGS}")
     return applied
 
 
@@ -46,34 +51,73 @@ def inflate(body: bytes, applied: list[str], limit: int) -> bytes:
         LimitExceeded: more than ``limit`` bytes come out.
         MalformedInput: the data is damaged, cut short, or followed by something else.
     """
+    return b"".join(inflate_chunks([body], applied, limit))
+
+
+def inflate_chunks(chunks: Iterable[bytes], applied: list[str], limit: int) -> Iterator[bytes]:
+    """:func:`inflate` of a body that comes in pieces, into pieces of at most some MB. Raises on the way."""
     for coding in reversed(applied):
-        body = _inflate_zstd(body, limit) if coding == "zstd" else _inflate_zlib(body, coding, limit)
-    return body
+        source = _Source(chunks)
+        chunks = _inflate_zstd(source, limit) if coding == "zstd" else _inflate_zlib(source, coding, limit)
+    return iter(chunks)
 
 
-def _inflate_zlib(body: bytes, coding: str, limit: int) -> bytes:
+class _Source:
+    """Pieces of any size, given out again in pieces as small as wanted; what was not used can be put back."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._held: list[memoryview] = []
+
+    def take(self, size: int) -> bytes:
+        """Up to ``size`` bytes, none at the end."""
+        while not self._held:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self.put_back(chunk)
+        piece = self._held.pop()
+        if len(piece) > size:
+            self._held.append(piece[size:])
+        return bytes(piece[:size])
+
+    def put_back(self, data: bytes) -> None:
+        """What was taken last, or its end."""
+        if data:
+            self._held.append(memoryview(data))
+
+    def head(self) -> bytes:
+        """The next two bytes, which stay; fewer at the end."""
+        head = self.take(2)
+        if len(head) == 1:
+            head += self.take(1)
+        self.put_back(head)
+        return head
+
+
+def _inflate_zlib(source: _Source, coding: str, limit: int) -> Iterator[bytes]:
     """gzip (several members count as one, RFC 1952 §2.2), or deflate with and, as some clients send it, without the
     zlib wrapper."""
-    out: list[bytes] = []
     total = 0
-    rest = body
-    while rest or not out:
-        inflater = zlib.decompressobj(_window_bits(coding, rest))
+    while True:
+        inflater = zlib.decompressobj(_window_bits(coding, source.head()))
         while not inflater.eof:
+            rest = inflater.unconsumed_tail or source.take(_FEED)
             try:
                 piece = inflater.decompress(rest, _STEP)
             except zlib.error as error:
                 raise MalformedInput(f"got a {coding} body that does not inflate: {error}") from None
             total += len(piece)
             _check(total, limit)
-            out.append(piece)
-            rest = inflater.unconsumed_tail
-            if not piece and not rest and not inflater.eof:
+            if piece:
+                yield piece
+            elif not rest and not inflater.eof:
                 raise MalformedInput(f"got a {coding} body that is cut short after {total} inflated bytes")
-        rest = inflater.unused_data
-        if rest and coding == "deflate":
-            raise MalformedInput(f"got {len(rest)} bytes after the end of a deflate body")
-    return b"".join(out)
+        source.put_back(inflater.unused_data)
+        if not source.head():
+            return
+        if coding == "deflate":
+            raise MalformedInput("got more bytes after the end of a deflate body")
 
 
 def _window_bits(coding: str, body: bytes) -> int:
@@ -83,27 +127,29 @@ def _window_bits(coding: str, body: bytes) -> int:
     return _ZLIB_BITS if wrapped else _RAW_BITS
 
 
-def _inflate_zstd(body: bytes, limit: int) -> bytes:
-    out: list[bytes] = []
+def _inflate_zstd(source: _Source, limit: int) -> Iterator[bytes]:
     total = 0
-    rest = body
-    while rest or not out:
+    while True:
         inflater = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-        try:
-            for at in range(0, len(rest) or 1, _ZSTD_STEP):
-                piece = inflater.decompress(rest[at : at + _ZSTD_STEP])
-                total += len(piece)
-                _check(total, limit)
-                out.append(piece)
-                if inflater.eof:
-                    rest = inflater.unused_data + rest[at + _ZSTD_STEP :]
-                    break
-        except zstandard.ZstdError as error:
-            raise MalformedInput(f"got a zstd body that does not inflate: {error}") from None
-        if not inflater.eof:
-            raise MalformedInput(f"got a zstd body that is cut short after {total} inflated bytes")
-    return b"".join(out)
+        while not inflater.eof:
+            rest = source.take(_ZSTD_STEP)
+            if not rest:
+                raise MalformedInput(f"got a zstd body that is cut short after {total} inflated bytes")
+            try:
+                piece = inflater.decompress(rest)
+            except zstandard.ZstdError as error:
+                raise MalformedInput(f"got a zstd body that does not inflate: {error}") from None
+            total += len(piece)
+            _check(total, limit)
+            if piece:
+                yield piece
+        source.put_back(inflater.unused_data)
+        if not source.head():
+            return
 
+
+_FEED = 1 << 16
+"""Compressed bytes given to zlib at a time: it hands back what it did not use, as a copy."""
 
 _ZSTD_STEP = 512
 """Compressed bytes per step. The decompressor has no output limit, and 4 bytes can give a block of 128 KiB, so a step

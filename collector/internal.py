@@ -1,7 +1,7 @@
 """The log watches itself: what people and components do with Affidavit, as signed events on the control shard.
 
-Starts and stops, tokens, keys, reads of content, searches, exports, gaps in a collector's numbers. An act that changes
-something is recorded before it takes effect, so that it cannot happen unseen.
+Starts and stops, tokens, keys, reads of content, searches, exports, gaps in a collector's numbers, outages of the bus.
+An act that changes something is recorded before it takes effect, so that it cannot happen unseen.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any, Literal
 
 from collector.assemble import Stamp, assemble
 from collector.gateways import Draft, Reading, Received, Unit
-from collector.ingest import with_hash
 from collector.json_units import encode_content
+from collector.reading import with_hash
 from collector.sealing import Sealing
 from schemas.ids import CONTROL
 from schemas.metadata import Metadata
 from stores.bus import Bus, Position
+from stores.bus.spool import Outage
 from stores.keys import Keys
 
 SYSTEM = "affidavit"
@@ -41,6 +42,8 @@ class Act:
         outcome: ``ok``, ``error`` or ``blocked``.
         peer_ip: address of the actor, where there is one.
         details: what exactly; kept as content.
+        extras: of those, what is needed by who may read metadata only; kept in its ``extras``, each value as JSON text.
+        key: equal for the same act put on record twice, so that both have one event id; ``""``: it has no repeat.
     """
 
     operation: str
@@ -51,6 +54,8 @@ class Act:
     outcome: Literal["ok", "error", "blocked"] = "ok"
     peer_ip: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
 
 
 class SelfAudit:
@@ -72,7 +77,8 @@ class SelfAudit:
         self._sequence = 0
 
     async def record(self, *acts: Act) -> list[Position]:
-        """Record acts; return when they are durable.
+        """Record acts; return when they are durable. While the bus is away that is in the collector's spool: then their
+        positions are ``spooled``, and they come to the control shard as soon as it is back.
 
         Raises:
             Unavailable: they may or may not be recorded. What they announce must not go ahead.
@@ -81,7 +87,7 @@ class SelfAudit:
         events = []
         for act in acts:
             number, self._sequence = self._sequence, self._sequence + 1
-            unit = _unit(act, now, f"{self._instance}:{number}")
+            unit = _unit(act, now, act.key or f"{self._instance}:{number}")
             received = with_hash(_received(act, now), unit.source)
             for made in assemble(Reading([unit]), received, Stamp(self._instance, number)):
                 events += made
@@ -92,11 +98,23 @@ class SelfAudit:
         """:meth:`record` for code that has no event loop: the command line."""
         return asyncio.run(self.record(*acts))
 
+    async def report_outage(self, outage: Outage) -> None:
+        """Record that this collector spooled, now that all of it is on the bus."""
+        details = {
+            "records": outage.records,
+            "from_ms": outage.from_ms,
+            "to_ms": outage.to_ms,
+            "reason": outage.reason,
+        }
+        await self.record(Act("collector.spool", "session", self._instance, "system", outcome="error", details=details))
+
     async def report_gap(self, collector_id: str, numbers: Sequence[range]) -> None:
         """Explain sequence numbers of a collector whose events were not acknowledged (``Ingest``'s ``report_gap``)."""
         ranges = [[one.start, one.stop - 1] for one in numbers]
         details = {"collector_id": collector_id, "first_and_last": ranges}
-        await self.record(Act("collector.gap", "session", collector_id, "system", outcome="error", details=details))
+        await self.record(
+            Act("collector.gap", "session", collector_id, "system", outcome="error", details=details, extras=details)
+        )
 
 
 def operator() -> str:
@@ -115,7 +133,7 @@ def _unit(act: Act, now: int, source_id: str) -> Unit:
         "actor_type": act.actor_type,
         "tenant": act.tenant,
         "outcome": act.outcome,
-        "details": dict(act.details),
+        "details": {**act.details, **act.extras},
         "occurred_at": now,
     }
     metadata: Metadata = {
@@ -130,6 +148,8 @@ def _unit(act: Act, now: int, source_id: str) -> Unit:
         "time_precision": "us",
         "time_role": "emit",
     }
+    if act.extras:
+        metadata["extras"] = {name: encode_content(value).decode() for name, value in act.extras.items()}
     draft = Draft(act.kind, metadata, dict(act.details) or None)
     return Unit(encode_content(source), source_id, [draft])
 

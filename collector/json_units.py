@@ -55,7 +55,7 @@ def split_json(body: bytes) -> list[JsonUnit]:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        text = body.decode("utf-8", "surrogateescape")
+        return _Scan(body.decode("utf-8", "surrogateescape"), False, body).units()
     return _Scan(text, len(text) == len(body), body).units()
 
 
@@ -69,6 +69,21 @@ def parse_json(source: bytes) -> JsonUnit:
     if _skip(text, end) != len(text):
         return JsonUnit(source, None, f"not JSON: got more text after the value at character {end}")
     return JsonUnit(source, value)
+
+
+def complete_elements(text: str, at: int) -> tuple[int, int]:
+    """How many elements of an array are complete, with the comma behind each, from the one that begins at ``at``; and
+    the position behind the last comma. For text that ends somewhere within an array."""
+    scan = _Scan(text, False, b"")
+    count = 0
+    while True:
+        try:
+            end = _skip(text, scan.parse(_skip(text, at))[1])
+        except (ValueError, RecursionError):
+            return at, count
+        if text[end : end + 1] != ",":
+            return at, count
+        at, count = end + 1, count + 1
 
 
 def encode_content(value: object) -> bytes:
@@ -139,7 +154,7 @@ class _Scan:
     def _value(self, at: int) -> int:
         """Take the value at ``at``; return where the next begins."""
         try:
-            value, end = self._parse(at)
+            value, end = self.parse(at)
         except RecursionError:
             return self._fail(at, len(self._text), "nested too deeply")
         except ValueError as error:
@@ -165,7 +180,7 @@ class _Scan:
                 at = _skip(text, at + 1)
             first = False
             try:
-                value, end = self._parse(at)
+                value, end = self.parse(at)
             except RecursionError:
                 return self._fail(at, size, "nested too deeply")
             except ValueError as error:
@@ -177,7 +192,8 @@ class _Scan:
             return size
         return at + 1
 
-    def _parse(self, at: int) -> tuple[Any, int]:
+    def parse(self, at: int) -> tuple[Any, int]:
+        """The value at ``at``, and the position behind it."""
         try:
             return _DECODER.raw_decode(self._text, at)
         except JSONDecodeError:

@@ -19,9 +19,13 @@ _ITEM = {
         "event_id": {"type": "string", "format": "uuid", "description": "the same each time the same event is sent"},
         "status": {"type": "string", "enum": ["accepted", "unparsed"]},
         "position": {
-            "type": "object",
-            "description": "where it lies on the bus; offset + 1 is its leaf in the shard's first log",
+            "type": ["object", "null"],
+            "description": "where it lies on the bus; offset + 1 is its leaf in the shard's first log; null if spooled",
             "properties": {"shard": {"type": "string"}, "offset": {"type": "integer"}},
+        },
+        "spooled": {
+            "type": "boolean",
+            "description": "true when the bus is away: it is durable in the collector's spool and gets its place later",
         },
         "error": {"type": "string", "description": "why it could not be normalised, and the remedy"},
     },
@@ -71,7 +75,10 @@ def operation(
         "security": [{"token": []}],
         "requestBody": {"required": True, "content": {name: {"schema": body} for name in media_types}},
         "responses": {
-            "200": {"description": "everything is durable", "content": {"application/json": {"schema": answer}}},
+            "200": {
+                "description": "everything is durable, if need be in the spool",
+                "content": {"application/json": {"schema": answer}},
+            },
             **{
                 status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
                 for status, text in FAILURES.items()
@@ -121,7 +128,8 @@ def describe(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {
             "title": "Affidavit collector",
             "version": "1",
-            "description": "Takes records of AI traffic from any gateway. A 2xx answer means: durable on the bus.",
+            "description": "Takes records of AI traffic from any gateway. A 2xx answer means: durable, on the bus or, "
+            "while that is away, on the disk of the collector, which moves it there.",
         },
         "paths": paths,
         "components": {
@@ -133,7 +141,7 @@ def describe(routes: Sequence[Route]) -> dict[str, Any]:
 
 _PROBES: dict[str, Any] = {
     "/healthz": {"200": {"description": "it runs"}},
-    "/readyz": {"200": {"description": "ready"}, "503": {"description": "the bus or the database is away"}},
+    "/readyz": {"200": {"description": "ready"}, "503": {"description": "neither the bus nor the spool takes events"}},
 }
 
 

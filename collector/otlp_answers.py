@@ -7,7 +7,7 @@ a body from being stored is answered 503, our own bugs among them, and 400 is le
 =====================================  ======  ==========================================================
 what happened                          status  body
 =====================================  ======  ==========================================================
-all records stored; an empty request   200     ``Export…ServiceResponse`` without ``partial_success``
+all stored, be it in the spool; or empty 200     ``Export…ServiceResponse`` without ``partial_success``
 some could not be read                 200     ``partial_success`` with their number; they are kept as
                                                ``unparsed``, so nothing is lost
 the whole is no such request           400     ``google.rpc.Status``; the bytes are kept as ``unparsed``

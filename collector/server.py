@@ -56,17 +56,21 @@ async def serve(
     stop: asyncio.Event,
     *,
     started: Callable[[int], None] = lambda port: None,
+    connections: int = MAX_CONNECTIONS,
+    dated: bool = True,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let requests in flight finish.
 
     Args:
         port: 0 takes a free one; ``started`` is told which, once connections are accepted.
+        connections: how many at a time; others are told to come back.
+        dated: whether answers get a ``date`` header; not where the application passes on somebody else's.
 
     Raises:
         ConfigurationError: the address cannot be bound.
     """
     listener = _listen(host, port)
-    server = _Server(_config(app), lambda: started(listener.getsockname()[1]))
+    server = _Server(_config(app, connections, dated), lambda: started(listener.getsockname()[1]))
     watch = asyncio.create_task(_watch(stop, server))
     try:
         await server.serve(sockets=[listener])
@@ -96,7 +100,7 @@ async def _watch(stop: asyncio.Event, server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: ASGIApp, connections: int, dated: bool) -> uvicorn.Config:
     settings: dict[str, Any] = {
         "http": BoundedHttp,
         "ws": "none",
@@ -104,8 +108,9 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "date_header": dated,
         "proxy_headers": False,
-        "limit_concurrency": MAX_CONNECTIONS,
+        "limit_concurrency": connections,
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": DRAIN_SECONDS,
     }

@@ -7,10 +7,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.assemble import MAX_NAME, Stamp, assemble, count_events, fitted
 from collector.gateways import Draft, Reading, Received, Unit
-from collector.scrub import MARKER, is_secret_name, scrub_extras
+from collector.scrub import MARKER, SECRET_NAMES, is_secret_name, scrub_extras, scrub_url
 from schemas.event import Event
 from schemas.ids import event_id, format_event_id
 from schemas.metadata import Metadata
@@ -179,6 +181,9 @@ def test_secrets_in_extras_are_replaced_and_noted() -> None:
         ("note", "key sk-abcdefghijklmnopqrst", "sk-abc"),
         ("note", ["aff_0123456789ab_abcdefghijklmnopqrstuvwxyz"], "abcdefghij"),
         ("deep", {"a": [{"b": {"client_secret": {"c": "abc"}}}]}, "abc"),
+        ("url", "https://x.example/v1beta/m:generateContent?alt=sse&key=abc", "abc"),
+        ("url", ["/a?X-Amz-Signature=abc&X-Amz-Expires=1800"], "abc"),
+        ("url", {"at": "?sig=abc"}, "abc"),
     ],
 )
 def test_every_way_to_write_a_secret_is_found(name: str, value: object, hidden: str) -> None:
@@ -187,10 +192,27 @@ def test_every_way_to_write_a_secret_is_found(name: str, value: object, hidden: 
     assert cut
 
 
+@given(st.sampled_from(sorted(SECRET_NAMES)), st.integers(0), st.sampled_from([MARKER[:3], "x" * 300, "highly basic "]))
+def test_a_secret_is_found_however_its_name_is_spelt(name: str, spelling: int, around: str) -> None:
+    spelt = "".join(
+        ("_" if letter == "-" else letter.upper()) if spelling >> at & 1 else letter for at, letter in enumerate(name)
+    )
+    for value in ({spelt: "hush"}, [{"name": spelt, "value": "hush"}], json.dumps({"in": {f"a.{spelt}": "hush"}})):
+        clean, cut = scrub_extras({"body": json.dumps([around, value])})
+        assert "hush" not in clean["body"]
+        assert cut
+
+
 def test_what_is_no_secret_is_left_byte_for_byte() -> None:
     extras = {"user_api_key_alias": '"ci-bot"', "note": '{ "basic" : "income" , "tokens": 5}', "secretary": '"x"'}
     assert scrub_extras(extras) == (extras, [])
     assert not is_secret_name("metadata.user_api_key_hash")
+
+
+def test_only_the_value_of_a_parameter_is_taken_out_of_a_url() -> None:
+    assert scrub_url("https://x.example/a?key=abc&b=c#d") == f"https://x.example/a?key={MARKER}&b=c#d"
+    assert scrub_url(scrub_url("/a?token=abc")) == f"/a?token={MARKER}", "once is enough"
+    assert scrub_url("/a?monkey=abc&keyword=x") == "/a?monkey=abc&keyword=x"
 
 
 def test_metadata_that_does_not_fit_is_made_to() -> None:

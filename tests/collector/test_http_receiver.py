@@ -122,11 +122,19 @@ def test_a_body_without_events_is_an_error(collector: RunningCollector, body: by
     assert "expected at least one" in response.json()["error"]
 
 
+def test_a_token_as_the_password_of_basic_is_as_good_as_a_bearer_token(collector: RunningCollector) -> None:
+    response = httpx.post(collector.url + "/v1/events", content=b'{"kind":"prompt"}', auth=("anybody", collector.token))
+    assert response.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("authorization", "says"),
     [
         (None, "got no token"),
-        ("Basic dXNlcjpwYXNz", "another scheme"),
+        ("Digest username=dana", "another scheme"),
+        ("Basic dXNlcjpwYXNz", "not one of ours"),
+        ("Basic dXNlcg==", "not user:password"),
+        ("Basic ü", "not user:password"),
         ("Bearer hunter2hunter2", "not one of ours"),
         ("Bearer aff_0123456789ab_" + "x" * 43, "does not know"),
     ],
@@ -134,7 +142,7 @@ def test_a_body_without_events_is_an_error(collector: RunningCollector, body: by
 def test_without_a_valid_token_nothing_is_read(
     collector: RunningCollector, authorization: str | None, says: str
 ) -> None:
-    headers = {"authorization": authorization} if authorization else {}
+    headers = {"authorization": authorization.encode()} if authorization else {}
     response = httpx.post(collector.url + "/v1/events", content=b"{}", headers=headers)
     assert response.status_code == 401
     assert says in response.json()["error"]

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.inflate import codings, inflate
+from collector.inflate import codings, inflate, inflate_chunks
 from schemas.errors import InputError, LimitExceeded, MalformedInput
 
 
@@ -83,3 +83,21 @@ def test_the_header_is_read_in_the_order_of_application() -> None:
         codings("gzip, br")
     with pytest.raises(MalformedInput, match="got 3 content-encodings, expected at most 2"):
         codings("gzip, gzip, gzip")
+
+
+@given(st.binary(max_size=3000), st.lists(st.sampled_from(sorted(PACKERS)), max_size=2), st.integers(1, 700))
+def test_a_body_in_pieces_inflates_as_a_whole_one(data: bytes, applied: list[str], step: int) -> None:
+    packed = data
+    for coding in applied:
+        packed = PACKERS[coding](packed)
+    pieces = [packed[at : at + step] for at in range(0, len(packed), step)]
+    assert b"".join(inflate_chunks(pieces, applied, 1 << 20)) == inflate(packed, applied, 1 << 20)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_bomb_is_noticed_at_the_limit(coding: str) -> None:
+    bomb = PACKERS[coding](bytes(64 << 20))
+    came: list[int] = []
+    with pytest.raises(LimitExceeded, match="more than 1048576 bytes"):
+        came.extend(map(len, inflate_chunks([bomb], [coding], 1 << 20)))
+    assert sum(came) <= 1 << 20

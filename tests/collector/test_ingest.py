@@ -21,7 +21,7 @@ from schemas.errors import Unavailable
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from schemas.metadata import KIND_CODES, Metadata
 from schemas.metadata_binary import decode_metadata
-from schemas.parts import CONTENT, METADATA, SOURCE, Opener, part_key
+from schemas.parts import CHUNKS, CONTENT, METADATA, SOURCE, ZSTD, Opener, part_key
 from schemas.record import Record, decode_record
 from stores.bus import Bus, Message
 
@@ -76,7 +76,7 @@ async def test_what_is_accepted_is_on_the_bus_and_opens_under_its_keys(
     stored = await ingest.accept_body(body, NativeFormat(), RECEIVED)
     (accepted,) = stored.accepted
     (message,) = await messages(bus)
-    assert (accepted.events[0].shard, accepted.events[0].offset) == (message.shard, message.offset)
+    assert accepted.events[0].position == message[:3]
     assert (message.kind, message.event_id) == (KIND_CODES["prompt"], accepted.events[0].event_id)
     assert message.headers == ()
     record, parts = opened(message, keys)
@@ -127,7 +127,7 @@ async def test_a_large_body_goes_in_steps_and_keeps_its_order(ingest: Ingest, bu
     body = b"\n".join(b'{"kind":"prompt","id":"%d","session_id":"s"}' % at for at in range(count))
     stored = await ingest.accept_body(body, NativeFormat(), RECEIVED)
     assert [accepted.index for accepted in stored.accepted] == list(range(count))
-    offsets = [accepted.events[0].offset for accepted in stored.accepted]
+    offsets = [accepted.events[0].position.offset for accepted in stored.accepted]
     assert offsets == list(range(count))
     found = await messages(bus)
     for at in (0, CHUNK_EVENTS, count - 1):
@@ -214,3 +214,37 @@ def test_the_command_line_records_without_an_event_loop(bus: MemoryBus, keys: Me
     assert position.offset == message.offset
     assert metadata_of(message, keys)["outcome"] == "blocked"
     assert decode_record(message.value).tenant == "acme"
+
+
+LONG = [json.dumps({"kind": "prompt", "id": name, "session_id": "s", "content": "x y z " * 2000}) for name in "abc"]
+
+
+async def sources(bus: MemoryBus) -> list[int]:
+    """The codec of each source, in order."""
+    found = [decode_record(message.value).parts for message in await messages(bus)]
+    return [part.codec for parts in found for part in parts if part.type == SOURCE]
+
+
+@pytest.fixture
+def timely() -> MemoryBus:
+    """A bus whose clock shows when the events were received."""
+    return MemoryBus(clock=lambda: NOW // 1000)
+
+
+async def test_what_is_sent_again_refers_to_what_was_acknowledged(timely: MemoryBus, keys: MemoryKeys) -> None:
+    ingest = Ingest(timely, keys, collector_id="c-1")
+    for body in LONG:
+        await ingest.accept_body(body.encode(), NativeFormat(), RECEIVED)
+    ingest.close()
+    assert await sources(timely) == [ZSTD, CHUNKS, CHUNKS]
+
+
+async def test_a_topic_that_was_created_again_is_noticed(timely: MemoryBus, keys: MemoryKeys) -> None:
+    ingest = Ingest(timely, keys, collector_id="c-1")
+    await ingest.accept_body(LONG[0].encode(), NativeFormat(), RECEIVED)
+    timely._identities[EVENTS] = "another"
+    ingest._watch_again = 0.0
+    for body in LONG[1:]:
+        await ingest.accept_body(body.encode(), NativeFormat(), RECEIVED)
+    ingest.close()
+    assert await sources(timely) == [ZSTD, CHUNKS, ZSTD]

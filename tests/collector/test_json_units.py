@@ -71,6 +71,11 @@ def test_a_broken_array_keeps_what_came_before() -> None:
     assert [(unit.source, bool(unit.error)) for unit in units] == [(b'{"a":1}', False), (b'{"b":}, {"c":3}]', True)]
 
 
+def test_a_byte_that_is_not_utf8_is_noticed_in_a_body_of_ascii() -> None:
+    (unit,) = split_json(b'{"a":"\xff"}')
+    assert (unit.value, unit.error) == (None, "got bytes that are not UTF-8 at byte 6")
+
+
 def test_a_line_that_is_not_utf8_says_so_and_the_others_are_read() -> None:
     first, second, third = split_json(b'{"a":"\xc3\xa4"}\n{"b":"\xff"}\n{"c":1}')
     assert (first.value, third.value) == ({"a": "ä"}, {"c": 1})
