@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from affidavit import version
 from collector.internal import SYSTEM, Act
+from schemas.parts import PART_NAMES
+from signer.succession import LogChange
 from stores.control import Token
 
 if TYPE_CHECKING:
     from sinks.clickhouse.interface import Access
+    from stores.keys.grant import Grant
 
 OUTCOMES: dict[str, Literal["ok", "error", "blocked"]] = {
     "ok": "ok",
@@ -31,6 +34,23 @@ def process_stopped(roles: Sequence[str], reason: str) -> Act:
     return Act("component.stop", "session", SYSTEM, "system", details={"roles": list(roles), "reason": reason})
 
 
+def logs_changed(change: LogChange) -> list[Act]:
+    """A log was opened, and the one before it closed."""
+    shard = str(change.shard)
+    opened = {"origin": change.opened, "shard": shard, "start_offset": change.start_offset, "reason": change.reason}
+    acts = [Act("log.open", "admin", "signer", "system", details=opened | {"previous": change.closed})]
+    if change.closed:
+        closed = {"origin": change.closed, "shard": shard, "size": change.closed_size, "reason": change.reason}
+        acts.insert(0, Act("log.close", "admin", "signer", "system", details=closed | {"next": change.opened}))
+    return acts
+
+
+def log_succeeded(shard: str, origin: str, reason: str, wrong: str, operator: str) -> Act:
+    """A person is about to close a log and open the next."""
+    details = {"shard": shard, "origin": origin, "reason": reason, "found": wrong}
+    return Act("log.succeed", "admin", operator, details=details)
+
+
 def token_created(token: Token, operator: str) -> Act:
     """A token is about to become valid."""
     return Act("token.create", "admin", operator, tenant=_tenant(token), details=_described(token))
@@ -39,6 +59,27 @@ def token_created(token: Token, operator: str) -> Act:
 def token_revoked(token: Token, operator: str) -> Act:
     """A token is about to be revoked."""
     return Act("token.revoke", "admin", operator, tenant=_tenant(token), details=_described(token))
+
+
+def directory_loaded(sha256: str, tenant: str, counts: dict[str, int], operator: str) -> Act:
+    """A directory of people is about to come into force. ``tenant`` ``*``: for all without one of their own."""
+    facts = {"sha256": sha256, "directory_tenant": tenant, **counts}
+    whose = SYSTEM if tenant == "*" else tenant
+    return Act("directory.load", "admin", operator, tenant=whose, details=facts, extras=facts)
+
+
+def keys_exported(grant: Grant, operator: str, count: int, digest: str, note: str) -> Act:
+    """Subject keys are about to be handed out. ``digest`` names them: see :func:`affidavit.grants.key_ids_digest`."""
+    details = {
+        "tenant": grant.tenant,
+        "subject": grant.subject,
+        "month": grant.month,
+        "part_types": [PART_NAMES.get(one, str(one)) for one in grant.part_types] or None,
+        "keys": count,
+        "key_ids_sha256": digest,
+        "note": note,
+    }
+    return Act("keys.export", "access", operator, tenant=grant.tenant, details=details)
 
 
 def recorded_access(access: Access) -> Act | None:

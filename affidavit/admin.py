@@ -20,6 +20,11 @@ class Operator:
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
 
+    @property
+    def wiring(self) -> Wiring:
+        """The parts of the deployment."""
+        return self._wiring
+
     @classmethod
     @contextmanager
     def at(cls, data: Path | None) -> Iterator[Operator]:

@@ -1,15 +1,18 @@
-"""Making a data directory, and recognising one."""
+"""Making a deployment, and recognising one: its data directory, and what it shares with other machines."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
 from affidavit.layout import Layout
-from affidavit.settings import Deployment, initial_config, make_deployment
+from affidavit.sections import Deployment
+from affidavit.settings import Settings, initial_config, make_deployment
 from collector.auth import mint_token
 from schemas.errors import ConfigurationError
+from schemas.ids import EVENTS
 from signer.keyfile import create_key, deployment_vkey, load_key
 from stores.control.database import ControlDatabase
 from stores.keys.kek import create_kek_file
@@ -21,20 +24,23 @@ ALL_TENANTS = "*"
 """Tenant of a token that may read the records of every tenant: the command line of the directory's own machine."""
 
 
-def initialise(layout: Layout, deployment: Deployment) -> list[str]:
-    """Make whatever a data directory lacks; return what was made, which is nothing the second time.
+def initialise(layout: Layout, deployment: Deployment, settings: Settings) -> list[str]:
+    """Make whatever a deployment lacks; return what was made, which is nothing the second time.
 
     Safe to repeat after a crash at any point: each file appears whole or not at all, and the setting ``format`` is
-    written last, so a key that is missing *after* it was lost, and is not replaced.
+    written last, so a key that is missing *after* it was lost, and is not replaced. On a further machine of a
+    deployment, ``affidavit.toml`` and ``keys`` must have been brought there before.
 
     Raises:
-        ConfigurationError: the directory holds something else, or another deployment, or has lost a key.
+        ConfigurationError: the directory holds something else, or another deployment, or has lost a key; a server
+            refuses us, or has topics that are not what the ledger needs.
+        Unavailable: a server cannot be reached.
     """
     made = _make_root(layout)
     if not layout.config.exists():
         write_private(layout.config, initial_config(deployment))
         made.append(f"configuration {layout.config}")
-    control = ControlDatabase(f"sqlite:///{layout.control}")
+    control = ControlDatabase(control_url(layout, settings))
     try:
         made += [f"control database: migration {name}" for name in control.migrate()]
         complete = control.setting("format") is not None
@@ -43,6 +49,8 @@ def initialise(layout: Layout, deployment: Deployment) -> list[str]:
         control.fix_setting("deployment", deployment.name)
         control.fix_setting("shards", str(deployment.shards))
         made += _make_keys(layout, deployment)
+        made += _make_topics(settings, deployment)
+        _check_bucket(settings)
         made += _make_query_token(layout, control)
         control.fix_setting("format", FORMAT)
     finally:
@@ -52,7 +60,13 @@ def initialise(layout: Layout, deployment: Deployment) -> list[str]:
 
 def is_initialised(layout: Layout) -> bool:
     """Whether the directory is one of ours. Reads nothing but names."""
-    return layout.config.is_file() and layout.control.is_file()
+    return layout.config.is_file() and (layout.control.is_file() or layout.kek.is_file())
+
+
+def control_url(layout: Layout, settings: Settings) -> str:
+    """Where the control database is."""
+    url = settings.control.url
+    return url.get_secret_value() if url is not None else f"sqlite:///{layout.control}"
 
 
 def require_initialised(layout: Layout) -> Layout:
@@ -74,7 +88,7 @@ def configured_name(layout: Layout, name: str | None, shards: int | None, curren
     Raises:
         ConfigurationError: the directory was made under another name or with other shards.
     """
-    if not is_initialised(layout):
+    if not is_initialised(layout) and not layout.config.exists():
         return make_deployment(current.name if name is None else name, current.shards if shards is None else shards)
     for what, asked, there in (("name", name, current.name), ("shards", shards, current.shards)):
         if asked is not None and asked != there:
@@ -102,8 +116,9 @@ def _make_root(layout: Layout) -> list[str]:
 
 
 def _strangers(layout: Layout) -> list[str]:
-    """Names in the directory that an interrupted ``init`` cannot have left."""
-    ours = {layout.config.name, layout.control.name, layout.kek.parent.name, layout.lock("any").parent.name}
+    """Names in the directory that neither an interrupted ``init`` nor the container image can have left."""
+    folders = {layout.kek.parent.name, layout.lock("any").parent.name, layout.spool(1).parent.name}
+    ours = {layout.config.name, layout.control.name, *folders}
     return sorted(entry.name for entry in layout.root.iterdir() if entry.name.split("-")[0] not in ours)
 
 
@@ -119,6 +134,35 @@ def _make_keys(layout: Layout, deployment: Deployment) -> list[str]:
         write_private(layout.verifier_key, deployment_vkey(load_key(layout.signing_key), deployment.name) + "\n")
         made.append(f"verifier key {layout.verifier_key}")
     return made
+
+
+def _make_topics(settings: Settings, deployment: Deployment) -> list[str]:
+    if not settings.bus.kafka:
+        return []
+    from affidavit.servers import kafka_bus
+
+    async def create() -> list[str]:
+        bus = kafka_bus(settings, deployment.shards)
+        try:
+            made = await bus.create_topics()
+            await bus.shards(EVENTS)  # looks at the topics that were there already
+        finally:
+            await bus.close()
+        return [f"topic {name}" for name in made]
+
+    return asyncio.run(create())
+
+
+def _check_bucket(settings: Settings) -> None:
+    if settings.objects.bucket:
+        from affidavit.servers import s3_config
+        from stores.objects.s3 import S3Objects
+
+        store = S3Objects(s3_config(settings))
+        try:
+            store.check()
+        finally:
+            store.close()
 
 
 def _make_query_token(layout: Layout, control: ControlDatabase) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from affidavit.deployment import is_initialised
+from affidavit.deployment import control_url, is_initialised
 from affidavit.engine import query_client
 from affidavit.layout import Layout
 from affidavit.lock import CLICKHOUSE, COLLECTOR, running
@@ -56,23 +56,23 @@ def examine(layout: Layout) -> Iterator[Check]:
     yield from _permissions(layout)
     settings, check = _settings(layout)
     yield check
-    yield _migrations(layout)
-    yield from _keys(layout)
-    yield _disk(layout)
     if settings is None:
         return
+    yield _migrations(layout, settings)
+    yield from _keys(layout)
+    yield _disk(layout)
     yield from _ports(layout, settings)
     try:
         with Wiring(layout, settings) as wiring:
             yield from _tokens(wiring)
-            if layout.bus.exists():
+            if settings.bus.kafka or layout.bus.exists():
                 status = asyncio.run(read_status(wiring))
                 yield from _shards(wiring, status)
                 yield _clock(status)
                 yield from _lag(status)
     except AffidavitError as error:
         yield Check("stores", "failure", str(error), "see the message")
-    yield from _engine(layout)
+    yield from _engine(layout, settings)
 
 
 def _permissions(layout: Layout) -> Iterator[Check]:
@@ -105,8 +105,8 @@ def _settings(layout: Layout) -> tuple[Settings | None, Check]:
         return None, Check("settings", "failure", str(error), "correct the setting")
 
 
-def _migrations(layout: Layout) -> Check:
-    control = ControlDatabase(f"sqlite:///{layout.control}")
+def _migrations(layout: Layout, settings: Settings) -> Check:
+    control = ControlDatabase(control_url(layout, settings))
     try:
         version = control.version()
     except AffidavitError as error:
@@ -248,7 +248,14 @@ def _lag(status: Status) -> Iterator[Check]:
         )
 
 
-def _engine(layout: Layout) -> Iterator[Check]:
+def _engine(layout: Layout, settings: Settings) -> Iterator[Check]:
+    if settings.clickhouse.url:
+        try:
+            with query_client(layout) as client:
+                yield from _tables(client)
+        except AffidavitError as error:
+            yield Check("engine", "failure", str(error), "see the message")
+        return
     if importlib.util.find_spec("chdb") is None:
         yield Check("engine", "failure", "chdb is not installed", "pip install 'affidavit[embedded]'")
         return

@@ -12,7 +12,7 @@ import httpx
 from affidavit.layout import Layout
 from affidavit.lock import CLICKHOUSE, hold, running
 from affidavit.query import QueryClient, Transport, over_http
-from affidavit.settings import client_token, load
+from affidavit.settings import Settings, client_token, load
 from schemas.errors import ConfigurationError, Unavailable
 
 
@@ -29,6 +29,10 @@ def query_client(layout: Layout, url: str | None = None, *, audited: bool = True
         ConfigurationError: there is no data directory, or no token.
         Unavailable: the engine is starting.
     """
+    settings = load(layout)
+    if url is None and settings.clickhouse.url:
+        yield QueryClient(over_http(server_url(settings), auth=server_auth(settings)))
+        return
     bearer = reader_token(layout)
     if url is not None:
         yield QueryClient(over_http(url, bearer))
@@ -84,6 +88,17 @@ class _Whole(AbstractContextManager[httpx.Response]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+
+def server_url(settings: Settings) -> str:
+    """The HTTP interface of the configured server, with our database as the default one."""
+    return f"{settings.clickhouse.url.rstrip('/')}/?database={settings.clickhouse.database}"
+
+
+def server_auth(settings: Settings) -> tuple[str, str]:
+    """User and password for it."""
+    password = settings.clickhouse.password
+    return settings.clickhouse.username, "" if password is None else password.get_secret_value()
 
 
 def reader_token(layout: Layout) -> str:

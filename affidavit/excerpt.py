@@ -27,6 +27,9 @@ _DATA = ("result", "response", "arguments", "input")
 
 _DEPTH = 12
 
+_TOLD_ELSEWHERE = "urn:uuid:"
+"""Stands in a prompt for the result of a tool, which is an event of its own and told there."""
+
 
 def excerpt(kind: str, content: str, width: int = WIDTH) -> str:
     """One line of at most ``width`` characters that says what the content says.
@@ -62,7 +65,8 @@ def _texts(value: Any, keys: tuple[str, ...], depth: int) -> Iterator[str]:
     if depth == 0:
         return
     if isinstance(value, str):
-        yield value
+        if not value.startswith(_TOLD_ELSEWHERE):
+            yield value
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item, keys, depth - 1)

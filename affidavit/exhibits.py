@@ -14,15 +14,17 @@ from urllib.parse import urlsplit
 
 from affidavit.layout import Layout
 from affidavit.lock import CLICKHOUSE, Running, hold, running
-from affidavit.settings import load
+from affidavit.settings import Settings, load
 from affidavit.wiring import Wiring
 from schemas.errors import ConfigurationError, EvidenceIncomplete, Unavailable
 from schemas.evidence import EvidenceSource
+from schemas.ids import Shard
 from signer.trust import Trust, parse_trust
 from signer.verify_anchors import FRESHNESS_MS
 from signer.verify_ledger import Scope
 from signer.verify_records import DELAY_MS
 from sinks.bus_evidence import BusEvidence
+from stores.objects import Objects
 from stores.objects.local import LocalObjects
 
 if TYPE_CHECKING:
@@ -44,13 +46,17 @@ class Exhibits:
         layout: of the directory; its ``objects`` alone suffice to verify the ledger, when ``pinned`` is given.
         pinned: a file with the verifier keys to trust, one a line, from elsewhere; without it the directory vouches
             for itself, and whoever can replace its key can replace its ledger.
+        settings: of the directory; read from it when left out.
     """
 
-    def __init__(self, layout: Layout, pinned: Path | None) -> None:
+    def __init__(self, layout: Layout, pinned: Path | None, settings: Settings | None = None) -> None:
         self.layout = layout
         self.pinned = pinned
-        if not layout.objects.is_dir():
-            raise EvidenceIncomplete(f"there is no ledger in {layout.root}: no folder {layout.objects.name}")
+        self._settings = settings or load(layout)
+        own = self._settings.objects
+        self._folder = None if own.bucket else own.directory or layout.objects
+        if self._folder is not None and not self._folder.is_dir():
+            raise EvidenceIncomplete(f"there is no ledger in {layout.root}: no folder {self._folder.name}")
         self.trust: Trust = _read_trust(pinned or layout.verifier_key)
         self._stack = ExitStack()
 
@@ -61,18 +67,30 @@ class Exhibits:
         self._stack.close()
 
     @cached_property
-    def objects(self) -> LocalObjects:
+    def objects(self) -> Objects:
         """The object store."""
-        store = LocalObjects(self.layout.objects)
+        if self._folder is None:
+            from affidavit.servers import s3_config
+            from stores.objects.s3 import S3Objects
+
+            return S3Objects(s3_config(self._settings))
+        store = LocalObjects(self._folder)
         self._stack.callback(store.close)
         return store
 
     @cached_property
     def wiring(self) -> Wiring | None:
         """The other stores; ``None`` when there is only a ledger."""
-        if not self.layout.control.is_file() or not self.layout.config.is_file():
+        has_control = self._settings.control.url is not None or self.layout.control.is_file()
+        if not has_control or not self.layout.config.is_file():
             return None
-        return self._stack.enter_context(Wiring(self.layout, load(self.layout)))
+        return self._stack.enter_context(Wiring(self.layout, self._settings))
+
+    def shards(self) -> list[Shard]:
+        """The shards of the bus that are signed."""
+        assert self.wiring is not None
+        loop = self._stack.enter_context(_loop())
+        return asyncio.run_coroutine_threadsafe(self.wiring.shards(), loop).result()
 
     def scope(self, source: SourceName | None = None) -> Scope:
         """What there is to compare; ``source`` in addition to the ledger."""
@@ -88,11 +106,14 @@ class Exhibits:
         delay_ms = DELAY_MS
         if source == "archive":
             delay_ms = int(wiring.settings.archive.segment_seconds * 1000) + SLACK_MS
-        held = self.source(wiring, source)
-        return replace(ledger, source=held, keys=wiring.keys, fetch=self.objects.get, delay_ms=delay_ms)
+        held = self.source(source)
+        return replace(ledger, source=held, keys=wiring.keys, fetch=self.objects.open, delay_ms=delay_ms)
 
-    def source(self, wiring: Wiring, name: SourceName) -> EvidenceSource:
+    def source(self, name: SourceName) -> EvidenceSource:
         """A destination, as evidence."""
+        wiring = self.wiring
+        if wiring is None:
+            raise EvidenceIncomplete(f"{self.layout.root} holds no control database, so it has no {name} to compare")
         match name:
             case "archive":
                 from sinks.archive.evidence import ArchiveEvidence
@@ -107,8 +128,10 @@ class Exhibits:
         from sinks.clickhouse.engine import DATABASE
         from sinks.clickhouse.evidence import ClickHouseEvidence
 
-        other = running(self.layout, CLICKHOUSE)
-        if other is not None:
+        other = None if self._settings.clickhouse.url else running(self.layout, CLICKHOUSE)
+        if self._settings.clickhouse.url:
+            client = wiring.engine.client()
+        elif other is not None:
             client = self._remote_client(other, DATABASE)
         else:
             if not self.layout.clickhouse.is_dir():

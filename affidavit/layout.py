@@ -61,9 +61,22 @@ class Layout:
         """The bearer token of this directory's own command line, mode 0600."""
         return self.root / "keys" / "query.token"
 
-    def lock(self, role: str) -> Path:
+    def lock(self, role: str, instance: int = 1) -> Path:
         """Held by the process that runs ``role``; holds its process id and address as JSON."""
-        return self.root / "run" / f"{role}.lock"
+        return self.root / "run" / (f"{role}.lock" if instance == 1 else f"{role}-{instance}.lock")
+
+    def spool(self, instance: int, role: str = "") -> Path:
+        """What the collector of that instance could not hand to the bus yet; or another role that receives."""
+        return self.root / "spool" / f"{role}{'-' if role else ''}{instance}.db"
+
+    def spooled_keys(self, instance: int, role: str = "") -> Path:
+        """Wrapped subject keys that it could not register yet."""
+        return self.spool(instance, role).with_suffix(".keys")
+
+    @property
+    def scratch(self) -> Path:
+        """Copies of large bodies while they pass; each is unlinked as soon as it is open."""
+        return self.root / "spool" / "scratch"
 
     def stores(self) -> dict[str, tuple[Path, ...]]:
         """The files and directories of each store, for its size on disk."""

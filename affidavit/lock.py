@@ -1,4 +1,8 @@
-"""Lock files: one process per role of a data directory, and where that process can be reached."""
+"""Lock files: which processes run a role of a data directory, and where they can be reached.
+
+Over stores that admit one process (SQLite bus, chDB) a role is run by one. Over servers it may be run by several, which
+then are instances 1, 2, … of the role in this directory; a collector's spool belongs to its instance.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,33 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from affidavit.layout import Layout
+from affidavit.settings import Settings
 from schemas.errors import ConfigurationError
 
 COLLECTOR = "collector"
+POLLER = "poller"
+PROXY = "proxy"
 SIGNER = "signer"
 ARCHIVE = "archive"
 CLICKHOUSE = "clickhouse"
-ROLES = (COLLECTOR, SIGNER, ARCHIVE, CLICKHOUSE)
+ROLES = (COLLECTOR, POLLER, PROXY, SIGNER, ARCHIVE, CLICKHOUSE)
 """What a deployment runs, in the order in which it starts."""
+
+
+def wanted_roles(settings: Settings) -> tuple[str, ...]:
+    """What ``up`` runs: everything, but for what has nothing to do."""
+    idle = {name for name, busy in ((POLLER, settings.feeds), (PROXY, settings.proxy.enabled)) if not busy}
+    return tuple(name for name in ROLES if name not in idle)
+
 
 PATIENCE = 1.0
 """Seconds that :func:`hold` waits for a lock: longer than any reader's glance, which holds it too."""
+
+GLANCE = 0.05
+"""Seconds that a lock is tried before it counts as a process's, not a reader's."""
+
+MAX_INSTANCES = 64
+"""Processes of one role in one data directory."""
 
 _SIZE = 512
 """The file has one length, so that one ``pwrite`` replaces the text as a whole."""
@@ -44,9 +64,14 @@ class Running:
 
 
 class Held:
-    """The locks of some roles, held by this process."""
+    """The locks of some roles, held by this process.
+
+    Attributes:
+        instance: which of the processes that run these roles this one is, from 1.
+    """
 
     def __init__(self, command: str) -> None:
+        self.instance = 1
         self._command = command
         self._descriptors: dict[str, int] = {}
 
@@ -71,32 +96,59 @@ class Held:
             time.sleep(PATIENCE / 50)
         self.announce(role)
 
+    def take_free(self, roles: Sequence[str], layout: Layout) -> None:
+        """Lock the first instance that is free for all of the roles; see :func:`hold`."""
+        for instance in range(1, MAX_INSTANCES + 1):
+            paths = {role: layout.lock(role, instance) for role in roles}
+            if all(self._take_now(role, path) for role, path in paths.items()):
+                self.instance = instance
+                for role in roles:
+                    self.announce(role)
+                return
+            self.close()
+        raise ConfigurationError(f"{MAX_INSTANCES} processes run the {roles[0]} of {layout.root} already")
+
+    def _take_now(self, role: str, path: Path) -> bool:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._descriptors[role] = descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + GLANCE
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(GLANCE / 10)
+        return True
+
     def close(self) -> None:
         """Release every lock."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
 
 
 @contextlib.contextmanager
-def hold(layout: Layout, roles: Sequence[str], command: str) -> Iterator[Held]:
+def hold(layout: Layout, roles: Sequence[str], command: str, *, alone: bool = True) -> Iterator[Held]:
     """Lock the roles for as long as the context lasts. The kernel drops the locks when the process dies, however it
     dies.
 
+    Args:
+        alone: whether nobody else may run any of the roles; otherwise the process becomes a further instance.
+
     Raises:
-        ConfigurationError: another process runs one of them; the message has its pid.
+        ConfigurationError: another process runs one of them, or too many do; the message says who.
     """
     held = Held(command)
     try:
-        for role in roles:
+        if not alone:
+            held.take_free(roles, layout)
+        for role in roles if alone else ():
             held.take(role, layout.lock(role))
         yield held
     finally:
         held.close()
 
 
-def running(layout: Layout, role: str) -> Running | None:
+def running(layout: Layout, role: str, instance: int = 1) -> Running | None:
     """Who runs the role now; ``None`` when nobody does, also where a killed process left its text behind."""
-    path = layout.lock(role)
+    path = layout.lock(role, instance)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

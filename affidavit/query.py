@@ -92,11 +92,13 @@ class QueryClient:
             yield from response.iter_bytes()
 
 
-def over_http(url: str, token: str) -> Transport:
-    """A transport to the interface at ``url`` with a bearer token."""
+def over_http(url: str, token: str = "", auth: tuple[str, str] | None = None) -> Transport:
+    """A transport to the interface at ``url`` with a bearer token, or to a ClickHouse server with user and password."""
+    headers = {"Authorization": f"Bearer {token}"} if auth is None else {}
 
     def post(sql: str, parameters: Mapping[str, str]) -> AbstractContextManager[httpx.Response]:
-        return _Sending(url, token, sql, parameters)
+        client = httpx.Client(timeout=TIMEOUT, headers=headers, auth=auth, trust_env=False)
+        return _Sending(client, url, sql, parameters)
 
     return post
 
@@ -104,10 +106,11 @@ def over_http(url: str, token: str) -> Transport:
 class _Sending(AbstractContextManager[httpx.Response]):
     """One request; translates httpx's errors."""
 
-    def __init__(self, url: str, token: str, sql: str, parameters: Mapping[str, str]) -> None:
-        self._url = url
-        self._client = httpx.Client(timeout=TIMEOUT, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
-        self._request = self._client.build_request("POST", url, params=dict(parameters), content=sql.encode())
+    def __init__(self, client: httpx.Client, url: str, sql: str, parameters: Mapping[str, str]) -> None:
+        self._url = httpx.URL(url)
+        self._client = client
+        target = self._url.copy_merge_params(dict(parameters))
+        self._request = client.build_request("POST", target, content=sql.encode())
 
     def __enter__(self) -> httpx.Response:
         try:
@@ -115,7 +118,8 @@ class _Sending(AbstractContextManager[httpx.Response]):
         except httpx.HTTPError as error:
             self._client.close()
             raise Unavailable(
-                f"{self._url} does not answer ({type(error).__name__}): is `affidavit up` running?"
+                f"{self._url.copy_with(query=None)} does not answer ({type(error).__name__}): is `affidavit up` "
+                "running, or the server?"
             ) from None
 
     def __exit__(self, *_: object) -> None:

@@ -1,135 +1,60 @@
 """Settings: the only reader of the environment and of ``affidavit.toml``.
 
 A value comes from, first wins: the environment (``AFFIDAVIT_<SECTION>_<FIELD>``, such as ``AFFIDAVIT_COLLECTOR_PORT``),
-the file ``<data>/affidavit.toml``, the default written here. An unknown name is refused in either place, because a
-setting that is misspelt and silently ignored is the one that mattered.
+the file ``<data>/affidavit.toml``, the default written here. Of several sections of a kind each has a name
+(``AFFIDAVIT_<SECTION>_<NAME>_<FIELD>``), and a secret may be in a file (``url_file`` or ``…_URL_FILE`` has its path).
+An unknown name is refused in either place, because a setting that is misspelt and silently ignored is the one that
+mattered.
 """
 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from affidavit.layout import Layout
+from affidavit.sections import (
+    ArchiveSettings,
+    BusSettings,
+    ClickHouseSettings,
+    CloudflareSettings,
+    CollectorSettings,
+    ControlSettings,
+    Deployment,
+    FeedSettings,
+    FetchSettings,
+    FileSettings,
+    GrpcSettings,
+    MonitorSettings,
+    ObjectsSettings,
+    ProxySettings,
+    QuerySettings,
+    Section,
+    SignerSettings,
+    SpoolSettings,
+    UpstreamSettings,
+    WebhookSettings,
+)
 from schemas.errors import ConfigurationError
 
 PREFIX = "AFFIDAVIT_"
 DATA_VARIABLE = "AFFIDAVIT_DATA"
 TOKEN_VARIABLE = "AFFIDAVIT_TOKEN"  # noqa: S105  the name of a variable
 DEFAULT_DATA = Path("affidavit-data")
-MIB = 1 << 20
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+"""Names one of several sections of a kind: part of a URL, and of what is remembered for it."""
 
-
-class Section(BaseModel):
-    """What all sections share: frozen, and no field that is not declared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Deployment(Section):
-    """What the deployment is. Fixed by ``affidavit init``: the ledger's origins hold the name."""
-
-    name: str = "affidavit.localhost"
-    """Origin of every log, as a URL without its scheme, e.g. ``audit.example.com``. Cannot change later."""
-    shards: int = Field(default=1, ge=1, le=256)
-    """Shards of the events topic. A conversation stays on one shard. Cannot change later."""
-
-    @field_validator("name")
-    @classmethod
-    def _is_an_origin(cls, name: str) -> str:
-        segments = name.split("/")
-        plain = all(part and part.strip(".") and all(c.isalnum() or c in "._-" for c in part) for part in segments)
-        if not name.isascii() or not plain:
-            raise ValueError(f"got {name!r}, expected letters, digits, '.', '_', '-', '/', e.g. audit.example.com")
-        return name
-
-
-class Listener(Section):
-    """Where a server listens."""
-
-    host: str = "127.0.0.1"
-    """Address to bind."""
-    port: int = Field(default=0, ge=0, le=65535)
-    """TCP port; 0 takes a free one."""
-    behind_tls_proxy: bool = False
-    """Say yes where a proxy terminates TLS: without it, only a loopback address is accepted, because bearer tokens and
-    content would cross the network in the clear."""
-
-    @model_validator(mode="after")
-    def _no_plaintext_on_a_network(self) -> Self:
-        if not self.behind_tls_proxy and not _is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host} is not a loopback address, and this server speaks plain HTTP: put a TLS proxy in "
-                "front and set behind_tls_proxy = true, or listen on 127.0.0.1"
-            )
-        return self
-
-
-class CollectorSettings(Listener):
-    """The HTTP server that gateways send to: native API, LiteLLM, OTLP."""
-
-    port: int = Field(default=4318, ge=0, le=65535)
-    """TCP port; 4318 is the port of OTLP over HTTP. 0 takes a free one."""
-    max_body_bytes: int = Field(default=64 * MIB, ge=1024)
-    """Largest body accepted, before and after decompression."""
-    max_pending_bytes: int = Field(default=256 * MIB, ge=1024)
-    """Bodies in flight together; above it the answer is 503 with Retry-After, and nothing is lost."""
-
-
-class QuerySettings(Listener):
-    """The read-only ClickHouse HTTP interface of the embedded engine."""
-
-    port: int = Field(default=8123, ge=0, le=65535)
-    """TCP port; 8123 is ClickHouse's. 0 takes a free one."""
-    max_seconds: float = Field(default=60.0, gt=0)
-    """Longest run time of a query."""
-    max_result_bytes: int = Field(default=1024 * MIB, ge=1024)
-    """Largest result of a query."""
-
-
-class SignerSettings(Section):
-    """The signer and its anchor log."""
-
-    linger_seconds: float = Field(default=0.25, gt=0, le=60)
-    """Longest wait before a checkpoint covers what was received."""
-    anchor_seconds: float = Field(default=10.0, gt=0, le=3600)
-    """Time between two checkpoint sets in the anchor log. Silence longer than three of them is reported."""
-
-
-class ClickHouseSettings(Section):
-    """The ClickHouse sink."""
-
-    linger_seconds: float = Field(default=0.5, gt=0, le=60)
-    """Longest wait before received records are inserted. More wait makes fewer, larger inserts, which take less from
-    the collector beside them; a whole second puts the time to queryable at the edge of its budget of two."""
-
-
-class ArchiveSettings(Section):
-    """The archive sink."""
-
-    segment_bytes: int = Field(default=64 * MIB, ge=4096)
-    """An object is closed at this size."""
-    segment_seconds: float = Field(default=300.0, gt=0, le=3600)
-    """An object is closed at this age."""
-    retain_days: int = Field(default=180, ge=0, le=36500)
-    """Objects are write-once for this long; set it to the longest regulatory minimum, no more (docs/operations.md)."""
+FILE = "_file"
+"""Behind the variable of a secret: the name of a file that holds it."""
 
 
 class Settings(Section):
@@ -138,14 +63,40 @@ class Settings(Section):
     deployment: Deployment = Deployment()
     collector: CollectorSettings = CollectorSettings()
     query: QuerySettings = QuerySettings()
+    monitor: MonitorSettings = MonitorSettings()
+    bus: BusSettings = BusSettings()
+    spool: SpoolSettings = SpoolSettings()
+    control: ControlSettings = ControlSettings()
+    objects: ObjectsSettings = ObjectsSettings()
     signer: SignerSettings = SignerSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    grpc: GrpcSettings = GrpcSettings()
+    cloudflare: CloudflareSettings = CloudflareSettings()
+    fetch: FetchSettings = FetchSettings()
+    webhooks: dict[Name, WebhookSettings] = Field(default_factory=dict)
+    files: dict[Name, FileSettings] = Field(default_factory=dict)
+    feeds: dict[Name, FeedSettings] = Field(default_factory=dict)
+    proxy: ProxySettings = ProxySettings()
+    upstreams: dict[Name, UpstreamSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _two_servers_need_two_ports(self) -> Self:
-        if self.collector.port == self.query.port != 0:
-            raise ValueError(f"collector.port and query.port are both {self.query.port}: two servers need two ports")
+    def _servers_need_ports_of_their_own(self) -> Self:
+        ports: dict[int, str] = {}
+        for name in ("collector", "grpc", "proxy", "query", "monitor"):
+            port = getattr(self, name).port
+            if port and port in ports:
+                raise ValueError(f"{ports[port]}.port and {name}.port are both {port}: two servers need two ports")
+            ports[port] = name
+        return self
+
+    @model_validator(mode="after")
+    def _many_machines_share_their_stores(self) -> Self:
+        if self.bus.kafka and self.control.url is None:
+            raise ValueError(
+                "bus.kafka is set and control.url is not: processes over Kafka share a PostgreSQL database; set "
+                "control.url, or leave bus.kafka away for one machine"
+            )
         return self
 
 
@@ -168,6 +119,7 @@ def load(layout: Layout, environ: Mapping[str, str] = os.environ) -> Settings:
             the message names the file or variable, and the fix.
     """
     tree = _read_file(layout.config)
+    _read_secrets(tree, layout.config)
     _overlay(tree, environ)
     try:
         return Settings.model_validate(tree)
@@ -226,31 +178,107 @@ def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable in (DATA_VARIABLE, TOKEN_VARIABLE):
             continue
-        section, _, field = variable.removeprefix(PREFIX).lower().partition("_")
-        if section not in Settings.model_fields or field not in _fields(section):
+        place = _place(variable.removeprefix(PREFIX).lower(), tree)
+        if place is None:
             raise ConfigurationError(f"unknown variable {variable}{_nearest(variable, _variables())}")
-        tree.setdefault(section, {})[field] = environ[variable]
+        *sections, field, from_file = place
+        below = tree
+        for section in sections:
+            below = below.setdefault(section, {})
+        below[field] = _secret_in(variable, environ[variable]) if from_file else environ[variable]
 
 
-def _fields(section: str) -> list[str]:
+def _place(words: str, tree: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Sections, field, and whether the value is the name of a file, of a variable in lower case without its prefix."""
+    section, _, rest = words.partition("_")
+    if section not in Settings.model_fields:
+        return None
+    known = fields(section)
+    if not is_named(section):
+        name = ""
+        field = rest
+    else:
+        field = max((one for one in known if rest.endswith(f"_{one}")), key=len, default="")
+        field = field or max((one + FILE for one in known if rest.endswith(f"_{one}{FILE}")), key=len, default="")
+        name = rest.removesuffix(f"_{field}") if field else ""
+        if not name:
+            return None
+        same = [one for one in tree.get(section, {}) if one.lower().replace("-", "_") == name]
+        name = same[0] if same else name.replace("_", "-")
+    from_file = field not in known and field.endswith(FILE)
+    field = field.removesuffix(FILE) if from_file else field
+    if field not in known or (from_file and not _is_secret(section, field)):
+        return None
+    return (section, name, field, from_file) if name else (section, field, from_file)
+
+
+def _read_secrets(tree: dict[str, Any], path: Path) -> None:
+    """Put the secrets in place of the names of the files that hold them: ``key_file`` for a secret ``key``."""
+    for section, value in tree.items():
+        if section not in Settings.model_fields or not isinstance(value, dict):
+            continue
+        own = {f".{name}": one for name, one in value.items()} if is_named(section) else {"": value}
+        for name, below in own.items():
+            for field in list(below) if isinstance(below, dict) else []:
+                secret = field.removesuffix(FILE)
+                if field not in fields(section) and secret in fields(section) and _is_secret(section, secret):
+                    below[secret] = _secret_in(f"{path}: {section}{name}.{field}", str(below.pop(field)))
+
+
+def _secret_in(variable: str, path: str) -> str:
+    """The secret in a file, without the end of its line."""
+    try:
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{variable}: cannot read {path}: {why}") from None
+
+
+def section_model(section: str) -> type[Section]:
+    """The model of a section, or of each of the sections of a kind."""
     model = Settings.model_fields[section].annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    if is_named(section):
+        model = get_args(model)[1]
+    assert isinstance(model, type)
+    assert issubclass(model, Section)
+    return model
+
+
+def is_named(section: str) -> bool:
+    """Whether there are several sections of this kind, each with a name: ``[webhooks.NAME]``."""
+    annotation = Settings.model_fields[section].annotation
+    return not (isinstance(annotation, type) and issubclass(annotation, Section))
+
+
+def fields(section: str) -> list[str]:
+    """The fields of a section."""
+    return list(section_model(section).model_fields)
+
+
+def _is_secret(section: str, field: str) -> bool:
+    annotation = section_model(section).model_fields[field].annotation
+    return annotation is SecretStr or SecretStr in get_args(annotation)
 
 
 def _variables() -> list[str]:
-    names = [f"{PREFIX}{section}_{field}".upper() for section in Settings.model_fields for field in _fields(section)]
+    names = [variable(section, field) for section in Settings.model_fields for field in fields(section)]
     return [*names, DATA_VARIABLE, TOKEN_VARIABLE]
+
+
+def variable(section: str, field: str) -> str:
+    """The environment variable of a field."""
+    return f"{PREFIX}{section}_{'NAME_' if is_named(section) else ''}{field}".upper()
 
 
 def _explain(error: ValidationError, path: Path, environ: Mapping[str, str]) -> str:
     lines = []
     for item in error.errors():
         place = [str(part) for part in item["loc"]]
-        variable = PREFIX + "_".join(place).upper()
-        where = variable if variable in environ else f"{path}: {'.'.join(place)}" if place else str(path)
+        given = PREFIX + "_".join(place).upper().replace("-", "_")
+        where = given if given in environ else f"{path}: {'.'.join(place)}" if place else str(path)
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            known = _fields(place[0]) if len(place) > 1 else list(Settings.model_fields)
+            known = fields(place[0]) if len(place) > 1 else list(Settings.model_fields)
             text = f"unknown setting{_nearest(place[-1], known)}"
         lines.append(f"{where}: {text}")
     return "; ".join(lines)

@@ -18,6 +18,10 @@ from schemas.errors import AffidavitError
 SAME_SIGNAL_SECONDS = 1.0
 """Signals this close together are one wish: some wrappers send theirs to the process and to its group."""
 
+LOOK_SECONDS = 1.0
+"""How often the main thread wakes by itself. A signal that arrives in the moment before it goes to sleep is handled
+when it wakes, so that is how late a signal may be heard."""
+
 DRAIN_SECONDS = 30.0
 """How long a stopping role may take to finish what it has begun."""
 
@@ -133,7 +137,11 @@ class Supervisor:
     def _wait(self) -> str:
         """Until something asks for the end; return what."""
         while True:
-            match self._happenings.get():
+            try:
+                happening = self._happenings.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            match happening:
                 case Ready(role, url):
                     self._urls[role] = url
                     if len(self._urls) == len(self._roles):

@@ -49,7 +49,8 @@ def verdict(report: Report, *, pinned: bool) -> list[str]:
     lines = [f"{HEADLINES[report.exit_code]}: {report.deployment}, as of {_moment(report.checked_ms)}", ""]
     lines += ["checked"]
     for log in report.logs:
-        lines += [f"  {_log_line(log)}", *_findings(log.findings, log.failures)]
+        notes = [f"    {note}" for note in log.notes]
+        lines += [f"  {_log_line(log)}", *notes, *_findings(log.findings, log.failures)]
     anchors = report.anchors
     if anchors.size:
         lines.append(f"  {anchors.origin}: {anchors.size:,} leaves, last set {_moment(anchors.last_ms)}")

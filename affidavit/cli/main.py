@@ -9,7 +9,23 @@ import typer
 from typer.exceptions import TyperException
 
 from affidavit import version as installed_version
-from affidavit.cli import doctor, exits, query, serve, setup, status, timeline, token, verify
+from affidavit.cli import (
+    completeness,
+    doctor,
+    exits,
+    gateways,
+    grant,
+    identity,
+    log,
+    query,
+    schemas,
+    serve,
+    setup,
+    status,
+    timeline,
+    token,
+    verify,
+)
 from affidavit.cli.output import say
 from schemas.errors import AffidavitError
 
@@ -29,9 +45,15 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("query")(query.query)
 app.command("timeline")(timeline.timeline)
+app.command("completeness")(completeness.completeness)
 app.add_typer(verify.verify, name="verify")
+app.add_typer(log.log, name="log")
 app.add_typer(token.tokens, name="token")
+setup.keys.command("export")(grant.export)
 app.add_typer(setup.keys, name="keys")
+app.add_typer(schemas.schemas, name="schemas")
+app.add_typer(gateways.gateways, name="gateways")
+app.add_typer(identity.identity, name="identity")
 
 
 class Debug:

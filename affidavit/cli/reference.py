@@ -10,7 +10,15 @@ import typer.main
 
 from affidavit.cli import exits
 from affidavit.cli.main import app
-from affidavit.settings import DATA_VARIABLE, DEFAULT_DATA, PREFIX, TOKEN_VARIABLE, Section, Settings
+from affidavit.settings import (
+    DATA_VARIABLE,
+    DEFAULT_DATA,
+    TOKEN_VARIABLE,
+    Settings,
+    is_named,
+    section_model,
+    variable,
+)
 
 _HEAD = """# Command line
 
@@ -43,18 +51,17 @@ def _settings() -> str:
     lines = [
         "\n## Settings\n",
         "From the environment, else from `affidavit.toml` in the data directory, else the default. Unknown names are "
-        "refused in both.\n",
+        "refused in both. A section with NAME in it may be there several times, under names of your choice. A secret "
+        "may be in a file: append `_file` to its name, or `_FILE` to its variable, and give the path.\n",
         "| in `affidavit.toml` | in the environment | default | meaning |",
         "|---|---|---|---|",
     ]
-    for section, info in Settings.model_fields.items():
-        model = info.annotation
-        assert isinstance(model, type)
-        assert issubclass(model, Section)
-        for name, field in model.model_fields.items():
-            variable = f"{PREFIX}{section}_{name}".upper()
+    for section in Settings.model_fields:
+        place = f"{section}.NAME" if is_named(section) else section
+        for name, field in section_model(section).model_fields.items():
             meaning = " ".join((field.description or "").split())
-            lines.append(f"| `{section}.{name}` | `{variable}` | `{field.default}` | {meaning} |")
+            default = "" if field.is_required() else f"`{field.default}`"
+            lines.append(f"| `{place}.{name}` | `{variable(section, name)}` | {default} | {meaning} |")
     lines.append(f"| | `{DATA_VARIABLE}` | `./{DEFAULT_DATA}` | Data directory, where no `--data` is given. |")
     lines.append(f"| | `{TOKEN_VARIABLE}` | | Bearer token for reading, in place of the directory's own. |")
     return "\n".join(lines) + "\n"

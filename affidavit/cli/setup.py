@@ -32,8 +32,9 @@ def init(
     from affidavit.settings import data_directory, load
 
     layout = data_directory(data)
-    wanted = deployment.configured_name(layout, name, shards, load(layout).deployment)
-    made = deployment.initialise(layout, wanted)
+    settings = load(layout)
+    wanted = deployment.configured_name(layout, name, shards, settings.deployment)
+    made = deployment.initialise(layout, wanted, settings)
     if as_json:
         output.emit_json(
             "affidavit.init/1",

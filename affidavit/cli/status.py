@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from affidavit.status import ShardStatus, Status
 
 
+SHARD_COLUMNS = (
+    "shard",
+    "bus end",
+    "last record",
+    "signed",
+    "unsigned",
+    "checkpoint",
+    "clickhouse",
+    "lag",
+    "archive",
+    "lag",
+)
+
+
 def status(data: options.Data = None, as_json: options.Json = False) -> None:
     """Show what runs, how far each shard is on the bus, in the ledger and in each sink, and what each store weighs.
 
@@ -45,19 +59,28 @@ def _as_dict(read: Status) -> dict[str, object]:
 
 def _print(read: Status) -> None:
     output.emit(f"{read.deployment}  {read.data}")
-    for role, process in read.roles.items():
-        where = f"process {process.pid} (affidavit {process.command}) {process.url}" if process else "not running"
-        output.emit(f"  {role:<11}{where.rstrip()}")
-    output.table(
-        ("shard", "bus end", "last record", "signed", "unsigned", "checkpoint", "clickhouse", "lag", "archive", "lag"),
-        [_row(shard) for shard in read.shards],
-        right=(1, 3, 4, 6, 7, 8, 9),
-    )
+    for role in read.roles:
+        here = [process for process in read.processes if process.role == role]
+        for one in here:
+            output.emit(f"  {role:<11}process {one.pid} (affidavit {one.command}) {one.url}".rstrip())
+        if not here:
+            output.emit(f"  {role:<11}not running here")
+    if read.bus_error:
+        output.emit(f"bus         {read.bus_error}")
+    else:
+        output.table(
+            SHARD_COLUMNS,
+            [_row(shard) for shard in read.shards],
+            right=(1, 3, 4, 6, 7, 8, 9),
+        )
     anchor = f"{output.age(read.anchor_age)} ago" if read.anchor_age is not None else "never"
     output.emit(f"anchor log  {read.anchor_size:,} leaves, last {anchor}")
     if read.dead_letters:
         output.emit(f"dead letters  {read.dead_letters:,} records that a sink could not deliver")
-    output.emit("stores      " + ", ".join(f"{name} {output.size(size)}" for name, size in read.bytes.items()))
+    if read.spooled:
+        output.emit(f"spool       {read.spooled:,} records wait here for the bus")
+    held = ", ".join(f"{name} {output.size(size)}" for name, size in read.bytes.items() if size)
+    output.emit(f"stores      {held or 'nothing on this machine'}")
 
 
 def _row(shard: ShardStatus) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,6 +204,9 @@ def event(
 
 @verify.command("sql")
 def sql(
+    names: Annotated[
+        list[str], typer.Argument(metavar="[QUERY]...", help="With --print: which of the queries for auditors.")
+    ] = [],  # noqa: B006  typer copies it
     show: Annotated[bool, typer.Option("--print", help="Print the statements, for an analyst; run nothing.")] = False,
     url: Annotated[str | None, typer.Option("--url", help="Interface to ask, instead of the directory's own.")] = None,
     data: options.Data = None,
@@ -210,27 +214,34 @@ def sql(
 ) -> int:
     """Verify ClickHouse in plain SQL, with the views that it ships: leaves, chain, parts, offsets, statuses.
 
-    The last chain value of each log is compared with what the signer has. What SQL cannot see, the log itself and
-    whether the columns say what the signed bytes say, is seen by affidavit verify records --source clickhouse.
+    The last chain value of each log, and its root, are compared with what the signer has. What SQL cannot see, the log
+    itself and whether the columns say what the signed bytes say, is seen by affidavit verify records --source
+    clickhouse. An auditor with nothing but a login runs the queries chain, commitments, inclusion, leaves, parts and
+    root: docs/auditor-sql.md.
 
     Example:
 
     \b
       affidavit verify sql
       affidavit verify sql --print
+      affidavit verify sql --print root
     """
     from affidavit.engine import query_client
     from affidavit.settings import load
     from affidavit.sql_check import FAILURES, SHARDS, check_sql
     from affidavit.wiring import Wiring
+    from schemas.errors import MalformedInput
+    from sinks.clickhouse.queries import query_text
 
+    if names and not show:
+        raise MalformedInput("got names of queries, and they need parameters: print them with --print")
     if show:
-        for statement in (FAILURES, SHARDS):
+        for statement in [query_text(name).rstrip() for name in names] or [FAILURES, SHARDS]:
             output.emit(statement + ";")
         return exits.DONE
     layout = _layout(data)
     with Wiring(layout, load(layout)) as wiring:
-        shards = set(wiring.shards())
+        shards = set(asyncio.run(wiring.shards()))
         origins = [log.origin for log in wiring.control.logs() if log.shard in shards]
         locks = {origin: lock for origin in origins if (lock := wiring.control.lock(origin)) is not None}
     with query_client(layout, url, audited=False) as client:

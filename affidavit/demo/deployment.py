@@ -61,7 +61,7 @@ class Deployment:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Start ``affidavit up`` on free ports; stop it, whatever happens."""
-        free = {"AFFIDAVIT_COLLECTOR_PORT": "0", "AFFIDAVIT_QUERY_PORT": "0"}
+        free = {f"AFFIDAVIT_{server}_PORT": "0" for server in ("COLLECTOR", "GRPC", "QUERY")}
         log = self.data.with_name(self.data.name + ".log")
         with log.open("ab") as errors:
             self._process = subprocess.Popen(  # noqa: S603  our own command line

@@ -1,6 +1,6 @@
 """A LiteLLM proxy's traffic: an agent chases overdue invoices, in the ``generic_api`` format.
 
-The payloads are of our own making, from the field list of docs/gateways.md; the people and companies do not exist.
+The payloads are of our own making, from the field list of LiteLLM; the people and companies do not exist.
 """
 
 from __future__ import annotations

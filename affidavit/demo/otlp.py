@@ -1,6 +1,6 @@
 """OpenTelemetry traffic: a Claude Code session as log records, and an agent's GenAI spans.
 
-The payloads are of our own making, from the attribute lists of docs/gateways.md.
+The payloads are of our own making, from the attribute lists of OpenTelemetry.
 """
 
 from __future__ import annotations

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from embedded_engine import release_engine
 from traffic import Stopped, send_traffic
 from up_process import Up
+
+
+@pytest.fixture(autouse=True)
+def no_engine_of_other_tests() -> None:
+    """Commands that are run in this process open the engine themselves."""
+    release_engine()
 
 
 @pytest.fixture(scope="package")

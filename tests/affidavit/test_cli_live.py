@@ -77,7 +77,7 @@ def test_a_bad_parameter_exits_3(live: Up, capsys: Capture) -> None:
 
 def test_a_server_that_is_not_there_exits_4(live: Up, capsys: Capture) -> None:
     assert run(["query", "SELECT 1", "--url", "http://127.0.0.1:9", "--data", str(live.data)]) == exits.UNAVAILABLE
-    assert "is `affidavit up` running?" in capsys.readouterr().err
+    assert "is `affidavit up` running, or the server?" in capsys.readouterr().err
 
 
 def test_a_wrong_token_exits_3(live: Up) -> None:
@@ -179,7 +179,8 @@ def test_verify_sql(live: Up, capsys: Capture) -> None:
 def test_status(live: Up, capsys: Capture) -> None:
     read = document(capsys, "status", "--data", str(live.data))
     assert set(read) == {
-        "schema", "deployment", "data", "roles", "shards", "anchor_size", "anchor_age", "dead_letters", "bytes",
+        "schema", "deployment", "data", "roles", "processes", "shards", "bus_error", "anchor_size", "anchor_age",
+        "dead_letters", "spooled", "bytes",
     }  # fmt: skip
     assert {role: process["pid"] for role, process in read["roles"].items()} == dict.fromkeys(read["roles"], live.pid)
     events = next(shard for shard in read["shards"] if shard["shard"] == "events/0")

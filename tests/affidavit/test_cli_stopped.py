@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,17 @@ from affidavit.layout import Layout
 pytestmark = pytest.mark.slow
 
 Capture = pytest.CaptureFixture[str]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture
 def copy(stopped: Stopped, tmp_path: Path) -> Layout:
     return Layout(stopped.copy(tmp_path / "copy"))
+
+
+def shell_block(page: str) -> str:
+    """The one block of shell on a page of the documentation."""
+    return (DOCS / page).read_text("utf-8").partition("```sh\n")[2].partition("```")[0]
 
 
 def origin(layout: Layout) -> str:
@@ -172,3 +180,34 @@ def test_a_copy_without_symbolic_links_is_named_as_such(stopped: Stopped, tmp_pa
     shutil.copytree(stopped.data, tmp_path / "copy")
     assert verify(Layout(tmp_path / "copy"), stopped, "records", "--source", "clickhouse") == exits.USAGE
     assert "cp -a" in capsys.readouterr().err
+
+
+def test_an_auditor_goes_from_the_checkpoint_to_the_verdict_as_documented(
+    copy: Layout, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["log", "checkpoint", "events/0", "--data", str(copy.root)]) == exits.DONE
+    note = capsys.readouterr().out
+    assert note.encode() == (copy.objects / f"ledger/{origin(copy)}/checkpoint").read_bytes()
+    assert run(["log", "checkpoint", "events/0", "--data", str(copy.root), "--json"]) == exits.DONE
+    assert json.loads(capsys.readouterr().out)["note"] == note
+    (tmp_path / "checkpoint").write_text(note)
+    shutil.copy(copy.verifier_key, tmp_path / "vkey")
+    commands = textwrap.dedent(shell_block("auditor-sql.md"))
+    done = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "Signature Verified Successfully\n"), done.stderr
+    (tmp_path / "checkpoint").write_text(note.replace("\n", "0\n", 2))
+    assert subprocess.run(["bash", "-ec", commands], cwd=tmp_path, capture_output=True, check=False).returncode == 1
+    assert run(["verify", "sql", "--print", "root"]) == exits.DONE
+    query = capsys.readouterr().out.rstrip().removesuffix(";")
+    name, size, root = note.splitlines()[:3]
+    told = [f"--param={key}={value}" for key, value in (("origin", name), ("size", size), ("root", root))]
+    assert run(["query", *told, "--data", str(copy.root), "--json", "--", query]) == exits.DONE
+    assert '"verified: the stored rows have the root of the checkpoint"' in capsys.readouterr().out
+
+
+def test_a_log_or_query_that_is_not_there_is_named(copy: Layout, capsys: Capture) -> None:
+    assert run(["log", "checkpoint", "events/7", "--data", str(copy.root)]) == exits.INCOMPLETE
+    assert "got log 'events/7', expected one of the ledger" in capsys.readouterr().err
+    assert run(["verify", "sql", "--print", "roots"]) == exits.USAGE
+    assert "expected one of chain, commitments, inclusion, leaves, parts, root" in capsys.readouterr().err
+    assert run(["verify", "sql", "root", "--data", str(copy.root)]) == exits.USAGE

@@ -20,6 +20,7 @@ CALL = {"function": {"name": "get_weather", "arguments": "{}"}}
         ("prompt", {"messages": [{"role": "user", "content": [{"type": "text", "text": "look"}]}]}, "look"),
         ("prompt", {"messages": [{"role": "user", "parts": [{"type": "text", "content": "hello"}]}]}, "hello"),
         ("prompt", "plain", "plain"),
+        ("prompt", {"messages": [{"role": "tool", "content": "urn:uuid:61095dd1-33aa-5f68-ab48-2a412f84da5f"}]}, ""),
         ("response", {"choices": [{"message": {"role": "assistant", "content": "yes"}}]}, "yes"),
         ("response", {"choices": [{"message": {"content": None, "tool_calls": [CALL]}}]}, "calls get_weather"),
         ("response", {"messages": [{"parts": [{"type": "tool_call", "name": "f", "arguments": {}}]}]}, "calls f"),

@@ -18,9 +18,15 @@ from up_process import Up, command, command_json
 
 from affidavit.demo.deployment import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
-FREE = {"AFFIDAVIT_COLLECTOR_PORT": "0", "AFFIDAVIT_QUERY_PORT": "0"}
+FREE = {
+    "AFFIDAVIT_COLLECTOR_PORT": "0",
+    "AFFIDAVIT_QUERY_PORT": "0",
+    "AFFIDAVIT_MONITOR_PORT": "0",
+    "AFFIDAVIT_GRPC_PORT": "0",
+    "AFFIDAVIT_PROXY_PORT": "0",
+}
 
 
 @contextlib.contextmanager
@@ -28,7 +34,9 @@ def role(data: Path, name: str) -> Iterator[None]:
     """One role in a process of its own, stopped at the end; its exit code must be 0."""
     with (data.parent / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "affidavit", "run", name, "--data", str(data)], stderr=log, env=os.environ | FREE
+            [sys.executable, "-m", "affidavit", "run", *name.split(), "--data", str(data)],
+            stderr=log,
+            env=os.environ | FREE,
         )
     try:
         yield
@@ -43,7 +51,7 @@ def test_roles_in_processes_of_their_own_make_one_deployment(tmp_path: Path) -> 
     assert command(data, "init").returncode == 0
     token = command_json(data, "token", "create", "--tenant", "acme", "--gateway", "g")["token"]
     with contextlib.ExitStack() as running:
-        for name in ("signer", "archive", "clickhouse", "collector"):
+        for name in ("signer", "sink archive", "sink clickhouse", "collector"):
             running.enter_context(role(data, name))
 
         def url() -> str | None:

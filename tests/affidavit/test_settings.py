@@ -93,10 +93,62 @@ def test_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_field_is_documented() -> None:
-    for name, section in settings.Settings.model_fields.items():
-        model = section.annotation
-        assert isinstance(model, type)
-        assert issubclass(model, settings.Section)
+    for name in settings.Settings.model_fields:
+        model = settings.section_model(name)
         assert model.__doc__
         for field, info in model.model_fields.items():
             assert info.description, f"{name}.{field} says nothing of itself"
+
+
+WEBHOOK = {"AFFIDAVIT_WEBHOOKS_HELICONE_PROD_TENANT": "acme", "AFFIDAVIT_WEBHOOKS_HELICONE_PROD_GATEWAY": "helicone"}
+
+
+def test_a_section_of_several_is_named_in_the_file_or_in_the_environment(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    write(layout, '[webhooks.helicone_prod]\ntenant = "acme"\ngateway = "h"\nsecret = "s1"\n')
+    read = settings.load(layout, {"AFFIDAVIT_WEBHOOKS_HELICONE_PROD_FORMER_SECRET": "s0"}).webhooks
+    assert list(read) == ["helicone_prod"]
+    former = read["helicone_prod"].former_secret
+    assert former is not None
+    assert (read["helicone_prod"].secret.get_secret_value(), former.get_secret_value()) == ("s1", "s0")
+    alone = settings.load(Layout(tmp_path / "none"), WEBHOOK | {"AFFIDAVIT_WEBHOOKS_HELICONE_PROD_SECRET": "s2"})
+    assert list(alone.webhooks) == ["helicone-prod"]
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://u:p@127.0.0.1/a\n")
+    url = settings.load(Layout(tmp_path), {"AFFIDAVIT_CONTROL_URL_FILE": str(secret)}).control.url
+    assert url is not None
+    assert url.get_secret_value() == "postgresql://u:p@127.0.0.1/a"
+    named = {**WEBHOOK, "AFFIDAVIT_WEBHOOKS_HELICONE_PROD_SECRET_FILE": str(secret)}
+    assert settings.load(Layout(tmp_path), named).webhooks["helicone-prod"].secret.get_secret_value() == (
+        "postgresql://u:p@127.0.0.1/a"
+    )
+
+
+def test_a_secret_of_the_file_may_be_in_another(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    (tmp_path / "s").write_text("shh\n")
+    text = f'[monitor]\ntoken_file = "{tmp_path}/s"\n[webhooks.w]\ntenant = "a"\ngateway = "g"\nsecret_file = "%s"\n'
+    write(layout, text % f"{tmp_path}/s")
+    read = settings.load(layout, {})
+    assert read.monitor.token is not None
+    assert {read.monitor.token.get_secret_value(), read.webhooks["w"].secret.get_secret_value()} == {"shh"}
+    write(layout, text % "/nowhere")
+    with pytest.raises(ConfigurationError, match=r"webhooks\.w\.secret_file: cannot read /nowhere"):
+        settings.load(layout, {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"AFFIDAVIT_WEBHOOKS_SECRET": "x"}, "unknown variable AFFIDAVIT_WEBHOOKS_SECRET, did you mean"),
+        ({"AFFIDAVIT_COLLECTOR_PORT_FILE": "x"}, "unknown variable AFFIDAVIT_COLLECTOR_PORT_FILE"),
+        ({"AFFIDAVIT_CONTROL_URL_FILE": "/nowhere"}, "AFFIDAVIT_CONTROL_URL_FILE: cannot read /nowhere"),
+        (WEBHOOK, r"webhooks\.helicone-prod\.secret: Field required"),
+    ],
+)
+def test_a_bad_variable_of_these_is_refused(tmp_path: Path, environ: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        settings.load(Layout(tmp_path), environ)
