@@ -1,4 +1,9 @@
-"""``python -m bench [--write] [NAME …]``: measure, print the table against the budgets, optionally keep it.
+"""``python -m bench [--write] [NAME …]``: measure, print the tables against the budgets, optionally keep them.
+
+A name is a module, or a group of them: ``embedded``, which is what runs without names, ``gateways``, or ``kafka``,
+which needs Java and Maven. With ``--write`` the table of the embedded deployment, of the gateways, or of each module
+over Kafka, takes the place of the one in ``docs/benchmarks.md``, and every other table stays. The table of a group is
+kept only when all of its modules were measured.
 
 Each module runs in a process of its own, so that no memory and no thread of one is in the figures of another.
 """
@@ -9,33 +14,66 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.figures import Figure, markdown
+from bench.page import with_table
 
-MODULES = ("stores", "ingest", "otlp", "signer", "clickhouse", "archive", "end_to_end")
+EMBEDDED = ("stores", "ingest", "otlp", "signer", "clickhouse", "archive", "end_to_end")
+KAFKA = (
+    "kafka_bus",
+    "spool",
+    "control",
+    "kafka_end_to_end",
+    "kafka_scaling",
+    "kafka_faults",
+    "kafka_peer",
+)
+GATEWAYS = ("formats", "proxy", "feeds", "history", "large", "completeness", "identity")
+GROUPS = {"embedded": EMBEDDED, "kafka": KAFKA, "gateways": GATEWAYS}
+MODULES = (*EMBEDDED, *KAFKA, *GATEWAYS)
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 ALONE = "--alone"
 """Measure one module in this process, and print its figures as JSON."""
 
 
 def main(arguments: list[str]) -> int:
-    names = [argument for argument in arguments if not argument.startswith("-")] or list(MODULES)
+    asked = [argument for argument in arguments if not argument.startswith("-")] or ["embedded"]
+    names = list(dict.fromkeys(name for one in asked for name in GROUPS.get(one, (one,))))
     if unknown := set(names) - set(MODULES):
-        print(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(MODULES)}", file=sys.stderr)
+        known = ", ".join((*GROUPS, *MODULES))
+        print(f"got {', '.join(sorted(unknown))}, expected some of {known}", file=sys.stderr)
         return 3
     if ALONE in arguments:
         print(json.dumps([asdict(figure) for figure in importlib.import_module(f"bench.{names[0]}").measure()]))
         return 0
-    table = markdown([figure for name in names for figure in measured(name)], datetime.now(UTC).strftime("%Y-%m-%d"))
-    print(table)
-    if "--write" in arguments:
-        heading, _, _ = TARGET.read_text("utf-8").partition("<!-- table -->")
-        TARGET.write_text(f"{heading}<!-- table -->\n\n{table}", "utf-8")
-        print(f"wrote {TARGET}", file=sys.stderr)
+    for table_name, modules in tables(names):
+        figures = [figure for module in modules for figure in measured(module)]
+        if not figures:
+            print(f"no figures for {table_name}: its table stays as it was", file=sys.stderr)
+            continue
+        table = markdown(figures, datetime.now(UTC).strftime("%Y-%m-%d"))
+        print(f"{table_name}\n\n{table}", flush=True)
+        if "--write" in arguments and set(modules) >= set(GROUPS.get(table_name, modules)):
+            TARGET.write_text(with_table(TARGET.read_text("utf-8"), table_name, table), "utf-8")
+            print(f"wrote {table_name} to {TARGET}", file=sys.stderr)
+        elif "--write" in arguments:
+            print(f"not written: {table_name} was not measured as a whole", file=sys.stderr)
     return 0
+
+
+def tables(names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Tables and the modules that are asked for in each."""
+    if embedded := [name for name in names if name in EMBEDDED]:
+        yield "embedded", embedded
+    if gateways := [name for name in names if name in GATEWAYS]:
+        yield "gateways", gateways
+    for name in names:
+        if name in KAFKA:
+            yield name, [name]
 
 
 def measured(name: str) -> list[Figure]:

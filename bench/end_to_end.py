@@ -138,7 +138,12 @@ def running() -> Iterator[Running]:
     """`up` on a fresh directory, with a token; stopped and removed at the end."""
     with tempfile.TemporaryDirectory(prefix="affidavit-bench-") as folder:
         data = Path(folder) / "data"
-        environment = {**os.environ, "AFFIDAVIT_COLLECTOR_PORT": "0", "AFFIDAVIT_QUERY_PORT": "0"}
+        environment = {
+            **os.environ,
+            "AFFIDAVIT_COLLECTOR_PORT": "0",
+            "AFFIDAVIT_GRPC_PORT": "0",
+            "AFFIDAVIT_QUERY_PORT": "0",
+        }
         command = [sys.executable, "-m", "affidavit", "up", "--data", str(data), "--json"]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

@@ -69,6 +69,6 @@ def markdown(figures: Sequence[Figure], when: str) -> str:
 
 def show(value: float) -> str:
     """A number with as many digits as matter."""
-    if value >= 100:
+    if value >= 100 or value == 0:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.3f}"

@@ -36,7 +36,7 @@ PROTOBUF, JSON = "application/x-protobuf", "application/json"
 def measure() -> Sequence[Figure]:
     """Claude Code's log events and an agent's spans, in protobuf and JSON."""
     figures = []
-    for name, signal, media_type, body in _bodies():
+    for name, signal, media_type, body in bodies():
         units, events, read, sealed = _rates(signal, media_type, body)
         size = len(body) / units
         note = f"{events / units:.1f} events and {size:,.0f} bytes per unit"
@@ -62,7 +62,8 @@ class _Keys:
         return dict.fromkeys(key_ids, self._key.secret)
 
 
-def _bodies() -> list[tuple[str, Signal, str, bytes]]:
+def bodies() -> list[tuple[str, Signal, str, bytes]]:
+    """Name, signal, media type and body: some hundred records each."""
     logs: dict[str, Any] = {"resourceLogs": []}
     spans = ExportTraceServiceRequest()
     for copy in range(COPIES):

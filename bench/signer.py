@@ -80,7 +80,7 @@ class Place:
                 stop.set()
 
         signer = Signer(self.bus, self.control, self.objects, self.key, DEPLOYMENT, on_signed=told)
-        await signer.run([SHARD], stop)
+        await signer.sign([SHARD], stop)
 
 
 def measure() -> Sequence[Figure]:
