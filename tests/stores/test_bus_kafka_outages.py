@@ -114,16 +114,6 @@ async def accepted(bus: KafkaBus, number: int) -> Position:
                 continue
 
 
-async def end_of(bus: KafkaBus, shard: Shard) -> Offset:
-    """Where a shard ends, however often that must be asked: while another broker takes the lead, nobody knows."""
-    async with asyncio.timeout(120):
-        while True:
-            try:
-                return (await bus.bounds(shard)).end
-            except Unavailable:
-                continue
-
-
 async def until(condition: Any, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
@@ -235,9 +225,11 @@ async def test_too_few_replicas_make_the_bus_unavailable_until_they_are_back(thr
     bus = await open_bus(config(three.bootstrap, replication=3, min_insync=3, append_seconds=2.0))
     try:
         await bus.append([message(0)])
+        # Now, for later it may be unknown: the end of a partition that another broker leads by then rises no more while
+        # replicas are missing, and is not told before it has.
+        end = (await bus.bounds(EVENTS0)).end, (await bus.bounds(EVENTS1)).end
         await asyncio.to_thread(three.kill, 2)
         await refused(bus, "fewer replicas are in sync than min.insync.replicas demands")
-        end = await end_of(bus, EVENTS0), await end_of(bus, EVENTS1)
         await asyncio.to_thread(three.start, 2)
         position = await accepted(bus, 300)
         assert position.offset >= end[position.shard.partition]
