@@ -1,7 +1,8 @@
 """The anchor log: every few seconds, also when nothing happens, one checkpoint set over all logs of the deployment.
 
-Its first form is local. What it gives already: a bound on how old the newest state of every log is, and a contradiction
-for whoever shortens one. Evidence from outside (time stamps, witnesses, locks) will hang on this one log.
+By itself it bounds how old the newest state of every log is, and contradicts whoever shortens one. Evidence from
+outside (time stamps, witnesses, locked copies: :mod:`signer.anchors`) hangs on this one log, so that its cost does not
+grow with the shards.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from schemas.entry import ZERO
 from schemas.errors import EvidenceIncomplete, LedgerContradiction, LockLost, MalformedInput, Unavailable
+from signer.anchors import AnchoredHead
+from signer.anchors.runner import AnchorRunner
 from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, encode_sets
 from signer.clock import wall_clock
 from signer.ledger import Ledger
@@ -57,28 +61,38 @@ class Anchorer:
         clock: Callable[[], int] = wall_clock,
         interval: float = INTERVAL_SECONDS,
         lost_seconds: float = LOST_SECONDS,
+        outside: AnchorRunner | None = None,
     ) -> None:
+        """``outside`` runs for as long as this does, and hears of every set."""
         self._stores = Stores(control, objects, key)
         self._deployment = check_deployment(deployment)
         self._clock, self._interval, self._lost_seconds = clock, interval, lost_seconds
+        self._outside = outside or AnchorRunner(objects, ())
         self._state = AnchorState()
 
     def snapshot(self) -> AnchorState:
         """How it goes. Safe from any thread."""
         state = self._state
         age = max(0, self._clock() - state.last_ms) / 1000 if state.last_ms else 0.0
-        return replace(state, age_seconds=age)
+        return replace(state, age_seconds=age, outside=self._outside.snapshot())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Anchor until ``stop`` is set.
 
         Raises:
-            LedgerContradiction: the anchor log contradicts itself, or a log it speaks of has become shorter or is gone.
+            LedgerContradiction: the anchor log contradicts itself, or what an anchor has seen of it, or a log it speaks
+                of has become shorter or is gone.
             LockLost: time after time another anchorer was here, while this one was not told to stop.
         """
         self._note(owned=True)
+        enough = asyncio.Event()
+        outside = asyncio.create_task(self._outside.run(enough), name="anchors outside")
         try:
-            await self._run(stop)
+            try:
+                await self._run(stop)
+            finally:
+                enough.set()
+                await outside
         except LedgerContradiction as error:
             self._note(state="halted", last_error=type(error).__name__, last_message=str(error))
             raise
@@ -136,14 +150,18 @@ class Anchorer:
         heads = await self._heads(previous)
         if not heads:
             return previous, FIRST_LOG_SECONDS
+        if self._outside.contradiction is not None:
+            raise self._outside.contradiction
         check_progress(previous, heads)
         sequence = opened.genesis.start_offset if previous is None else previous.sequence + 1
         time_ms = max(self._clock(), opened.last_ms, previous.time_ms if previous else 0)
-        entries = encode_sets(sequence, time_ms, heads)
+        token = self._outside.token if self._outside.token != ZERO or previous is None else previous.token
+        entries = encode_sets(sequence, time_ms, heads, token)
         await asyncio.to_thread(opened.writer.append, entries)
         # If we die here: the set is signed and published. The next start finds it as the last one and goes on behind.
+        self._outside.saw(AnchoredHead(opened.log.origin, opened.writer.lock.size, opened.writer.lock.note))
         self._note(size=opened.writer.lock.size, logs=len(heads), sets=self._state.sets + 1, last_ms=time_ms)
-        return CheckpointSet(sequence, time_ms, tuple(heads)), self._interval
+        return CheckpointSet(sequence, time_ms, tuple(heads), token), self._interval
 
     async def _heads(self, previous: CheckpointSet | None) -> list[LogHead]:
         """How far each log had come at some moment after the call began, each with what a reader can see.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.ids import Shard
+from signer.anchors import AnchorKind
 
 State = Literal["opening", "signing", "halted", "lost"]
 """``opening``: the log is being opened, or could not be yet. ``signing``: it follows the shard. ``halted``: a
@@ -45,6 +46,33 @@ class ShardState:
 
 
 @dataclass(frozen=True, slots=True)
+class OutsideState:
+    """How one anchor does, for metrics and for people.
+
+    Attributes:
+        kind, name: which.
+        interval_seconds: how often it is asked, at most.
+        attestations: how many it gave to this process; ``last_size`` the leaves of the last head, ``last_ms`` when it
+            was kept, milliseconds since 1970 UTC; 0 before the first.
+        failures: times it could not be reached; ``refusals`` times it said no, or what it said did not verify.
+        in_a_row: failures and refusals since the last success.
+        last_error, last_message: class and text of the last of them, ``""`` when there was none since the last success.
+    """
+
+    kind: AnchorKind
+    name: str
+    interval_seconds: float
+    attestations: int = 0
+    last_size: int = 0
+    last_ms: int = 0
+    failures: int = 0
+    refusals: int = 0
+    in_a_row: int = 0
+    last_error: str = ""
+    last_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AnchorState:
     """The anchor log, as seen by one process.
 
@@ -55,6 +83,7 @@ class AnchorState:
         sets: sets that this process took.
         last_ms: time of the last set, milliseconds since 1970 UTC, 0 before the first; ``age_seconds`` since then.
         swap_losses, last_error, last_message: as in :class:`ShardState`.
+        outside: how the anchors do that vouch for it.
     """
 
     owned: bool = False
@@ -68,6 +97,7 @@ class AnchorState:
     swap_losses: int = 0
     last_error: str = ""
     last_message: str = ""
+    outside: tuple[OutsideState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
