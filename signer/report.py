@@ -65,6 +65,7 @@ class LogReport:
         first_ms, last_ms: earliest and latest time of them, milliseconds since 1970 UTC; 0 when there are none.
         steps_back: records whose time lay below the latest before them, at most by ``largest_step_ms``.
         anchored_size, anchored_ms: what the last checkpoint set says of it, and when that was.
+        vouched: first and last leaf, earliest time that an anchor from outside vouches for, and which: by range.
         statuses: count of parts per status; empty where no destination was compared.
         unsigned: records in the destination behind the signed ones, young enough to be on their way.
         undelivered: signed records that the destination does not hold yet, young enough to be on their way.
@@ -83,6 +84,7 @@ class LogReport:
     largest_step_ms: int = 0
     anchored_size: int = 0
     anchored_ms: int = 0
+    vouched: tuple[tuple[int, int, int, str], ...] = ()
     statuses: Mapping[Status, int] = field(default_factory=dict)
     unsigned: int = 0
     undelivered: int = 0
@@ -101,6 +103,57 @@ class LogReport:
         )
 
 
+class AnchorCount(NamedTuple):
+    """One anchor that the policy lists: its attestations that verify, those that do not, the leaves of the largest head
+    that it vouches for, and the times that it states (milliseconds since 1970 UTC, 0: none)."""
+
+    kind: str
+    name: str
+    attestations: int
+    failed: int
+    size: int
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideReport:
+    """What vouches for the anchor log from outside.
+
+    Attributes:
+        demands: what the policy asks for, in words.
+        heads: archived checkpoints.
+        anchors: by anchor.
+        unlisted: kind, name and count of attestations by anchors that the policy does not list.
+        covered: heads for which the policy is satisfied; the first and last time of them, the leaves of the last, and
+            the longest time between two of them.
+    """
+
+    demands: str
+    heads: int
+    anchors: tuple[AnchorCount, ...]
+    unlisted: tuple[tuple[str, str, int], ...]
+    covered: int
+    first_ms: int
+    last_ms: int
+    last_size: int
+    longest_gap_ms: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "demands": self.demands,
+            "heads": self.heads,
+            "anchors": [one._asdict() for one in self.anchors],
+            "unlisted": [{"kind": kind, "name": name, "count": count} for kind, name, count in self.unlisted],
+            "covered": self.covered,
+            "first_ms": self.first_ms,
+            "last_ms": self.last_ms,
+            "last_size": self.last_size,
+            "longest_gap_ms": self.longest_gap_ms,
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """A deployment's ledger, and what a destination holds of it.
@@ -112,6 +165,8 @@ class Report:
         anchors: the anchor log; its head's age is in ``logs[…].anchored_ms``.
         logs: sorted by origin.
         findings: what concerns no single log.
+        policy: SHA-256 of the policy file that was used, ``b""`` where none was.
+        outside: what vouches for the anchor log; ``None`` where it could not be looked at.
     """
 
     deployment: str
@@ -120,6 +175,8 @@ class Report:
     anchors: LogReport
     logs: tuple[LogReport, ...]
     findings: tuple[Finding, ...]
+    policy: bytes = b""
+    outside: OutsideReport | None = None
 
     @property
     def records(self) -> int:
@@ -147,11 +204,13 @@ class Report:
             "deployment": self.deployment,
             "checked_ms": self.checked_ms,
             "source": self.source,
+            "policy": self.policy.hex(),
             "exit_code": self.exit_code,
             "records": self.records,
             "failures": self.failures,
             "statuses": {status.value: count for status, count in self.statuses.items()},
             "anchors": _log_as_dict(self.anchors),
+            "outside": self.outside.as_dict() if self.outside else None,
             "logs": [_log_as_dict(log) for log in self.logs],
             "findings": [_finding_as_dict(finding) for finding in self.findings],
         }
@@ -199,6 +258,7 @@ def _log_as_dict(log: LogReport) -> dict[str, Any]:
         "notes": list(log.notes),
         "anchored_size": log.anchored_size,
         "anchored_ms": log.anchored_ms,
+        "vouched": [{"first": first, "last": last, "time_ms": time, "by": by} for first, last, time, by in log.vouched],
         "statuses": {status.value: count for status, count in log.statuses.items()},
         "unsigned": log.unsigned,
         "undelivered": log.undelivered,

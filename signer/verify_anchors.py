@@ -11,8 +11,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
 from signer.checkpoint_set import CheckpointSet, LogHead, decode_set
@@ -37,6 +39,11 @@ class Anchors:
         sets: how many sets it holds; ``first_ms`` and ``last_ms`` when the first and the last were taken.
         longest_silence_ms: the longest time between two sets: when the anchorer did not run.
         history: of each log, its states as sets listed them, each state once, in order.
+        positions: of each of these states, where the first set that lists it lies: the number of the anchor log, and
+            the index of the set's last entry in it.
+        origins: the anchor logs, in order.
+        times: of each anchor log, the time of the set that each entry behind the genesis belongs to.
+        tokens: of each token, where it first stands: anchor log, index, the set's time, and the token.
     """
 
     origin: str
@@ -47,6 +54,15 @@ class Anchors:
     last_ms: int
     longest_silence_ms: int
     history: dict[str, tuple[LogHead, ...]]
+    positions: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    origins: tuple[str, ...] = ()
+    times: tuple[array[int], ...] = ()
+    tokens: tuple[tuple[int, int, int, bytes], ...] = ()
+
+    def set_time(self, number: int, size: int) -> int:
+        """When the last set within the first ``size`` leaves of an anchor log was taken; 0 when there is none."""
+        times = self.times[number]
+        return times[min(size - 1, len(times)) - 1] if size > 1 and times else 0
 
     def heads(self, origin: str) -> list[KnownHead]:
         """What :func:`signer.verify.verify_log` must find in a log (step 13)."""
@@ -67,6 +83,7 @@ def verify_anchors(
     trust: Trust,
     *,
     lock: Lock | None = None,
+    known: Mapping[str, Sequence[KnownHead]] = MappingProxyType({}),
     progress: OnProgress = lambda progress: None,
 ) -> Anchors:
     """Steps A1 to A3, and 15 between the anchor logs.
@@ -76,6 +93,7 @@ def verify_anchors(
         origin: the anchor log, or all of them, the oldest first: the sets of one go on where those of the last ended.
         trust: whose signatures count.
         lock: the lock row of the last one.
+        known: of each of them, heads that it must have (A6, A11).
         progress: told now and then.
 
     Raises:
@@ -86,7 +104,8 @@ def verify_anchors(
     sets = _Sets()
     walk, before = None, None
     for name in names:
-        walk = TreeWalk(ledger, name, trust, [lock_head(lock)] if lock and name == names[-1] else [], progress)
+        heads = [*known.get(name, ()), *([lock_head(lock)] if lock and name == names[-1] else [])]
+        walk = TreeWalk(ledger, name, trust, heads, progress)
         genesis, document = read_genesis(ledger, name, trust)
         _check_link(genesis, before)
         sets.begin_log(name, genesis.start_offset, genesis.opened_ms)
@@ -105,7 +124,18 @@ def verify_anchors(
     history = {name: tuple(heads) for name, heads in sets.history.items()}
     root = walk.checkpoint.root
     return Anchors(
-        names[-1], walk.checkpoint.size, root, sets.count, sets.first_ms, sets.last_ms, sets.silence_ms, history
+        names[-1],
+        walk.checkpoint.size,
+        root,
+        sets.count,
+        sets.first_ms,
+        sets.last_ms,
+        sets.silence_ms,
+        history,
+        {name: tuple(places) for name, places in sets.positions.items()},
+        tuple(names),
+        tuple(sets.times),
+        tuple(sets.tokens),
     )
 
 
@@ -173,8 +203,12 @@ class _Sets:
         self._next: int | None = None
         self._index = 0
         self._current: CheckpointSet | None = None
+        self._place = (0, 0)
         self._heads: dict[str, LogHead] = {}
         self.history: dict[str, list[LogHead]] = {}
+        self.positions: dict[str, list[tuple[int, int]]] = {}
+        self.times: list[array[int]] = []
+        self.tokens: list[tuple[int, int, int, bytes]] = []
         self.count = 0
         self.first_ms = 0
         self.last_ms = 0
@@ -182,6 +216,7 @@ class _Sets:
 
     def begin_log(self, origin: str, sequence: int, opened_ms: int) -> None:
         self._origin, self._index = origin, 0
+        self.times.append(array("q"))
         if self._next is not None and sequence != self._next:
             raise self._error(f"begins with set number {sequence}, expected {self._next}", "A2")
         self._next = sequence
@@ -203,6 +238,8 @@ class _Sets:
         if self._heads and entry.heads[0].origin <= next(reversed(self._heads)):
             raise self._error(f"{entry.heads[0].origin} is listed twice, or out of order", "A2")
         self._heads |= {head.origin: head for head in entry.heads}
+        self._place = (len(self.times) - 1, index)
+        self.times[-1].append(entry.time_ms)
 
     def _begin(self, entry: CheckpointSet) -> None:
         if entry.sequence != self._next:
@@ -216,6 +253,8 @@ class _Sets:
         self.count += 1
         self._next = entry.sequence + 1
         self._current, self._heads = entry, {}
+        if not self.tokens or entry.token != self.tokens[-1][3]:
+            self.tokens.append((len(self.times) - 1, self._index, entry.time_ms, entry.token))
 
     def _close(self) -> None:
         """A3, once all entries of a set are in."""
@@ -230,6 +269,7 @@ class _Sets:
                 raise self._error(f"{name} has size {head.size}, after {seen[-1].size} with another root", "A3")
             if not seen or head != seen[-1]:
                 seen.append(head)
+                self.positions.setdefault(name, []).append(self._place)
 
     def end_log(self) -> None:
         self._close()

@@ -12,10 +12,19 @@ from dataclasses import dataclass, field, replace
 from schemas.errors import EvidenceIncomplete, VerificationError
 from schemas.evidence import EvidenceSource
 from schemas.ids import Shard
+from signer.attested import (
+    Attested,
+    CopyStores,
+    archived_heads,
+    copied_heads,
+    verify_attested,
+    vouched_ranges,
+)
 from signer.clock import SYSTEM_CLOCK, Clock
 from signer.genesis import Genesis
 from signer.ledger import Ledger, shard_logs
 from signer.origin import ANCHOR_SHARD, Origin
+from signer.policy import Policy, policy_of
 from signer.report import INCOMPLETE, Findings, LogReport, OnProgress, Report
 from signer.trust import Trust
 from signer.verify import LogVerification, lock_head, read_genesis
@@ -42,6 +51,8 @@ class Scope:
         source, keys, fetch, erasures, delay_ms, signing_ms: see :class:`signer.verify_records.Comparison`; without a
             source, only the ledger itself is verified.
         freshness_ms: how old the newest checkpoint set may be.
+        policy: whom to believe of those that vouch from outside; nobody is asked for when left out.
+        copies: stores with locked copies of the anchor log's checkpoints, by what they are called.
         clock: for all bounds.
     """
 
@@ -54,6 +65,8 @@ class Scope:
     delay_ms: int = DELAY_MS
     signing_ms: int = SIGNING_MS
     freshness_ms: int = FRESHNESS_MS
+    policy: Policy | None = None
+    copies: CopyStores = field(default_factory=dict)
     clock: Clock = SYSTEM_CLOCK
 
     def comparison(self) -> Comparison | None:
@@ -78,9 +91,10 @@ def verify_ledger(
 
 class _LedgerVerification:
     def __init__(self, objects: Objects, trust: Trust, scope: Scope, progress: OnProgress) -> None:
-        self._ledger = Ledger(objects)
+        self._objects, self._ledger = objects, Ledger(objects)
         self._trust, self._scope, self._progress = trust, scope, progress
         self._findings = Findings()
+        self._attested: Attested | None = None
 
     def run(self) -> Report:
         # Lock rows and sets are read before the logs that they speak of, so that a log that grows meanwhile is only
@@ -102,6 +116,8 @@ class _LedgerVerification:
             anchor_report,
             tuple(sorted(logs, key=lambda log: log.origin)),
             (),
+            self._scope.policy.digest if self._scope.policy else b"",
+            self._attested.report if self._attested else None,
         )
         if not report.records and report.exit_code == 0:
             self._findings.add("2", "got no record at all, expected at least one", code=INCOMPLETE)
@@ -131,9 +147,12 @@ class _LedgerVerification:
             return None, log_report("", None, findings)
         try:
             self._await_lock(locks.get(names[-1]))
+            known = {name: self._known_heads(name) for name in names}
             anchors = verify_anchors(
-                self._ledger, names, self._trust, lock=locks.get(names[-1]), progress=self._progress
+                self._ledger, names, self._trust, lock=locks.get(names[-1]), known=known, progress=self._progress
             )
+            policy = self._scope.policy or policy_of(self._trust)
+            self._attested, findings = verify_attested(self._objects, anchors, known, policy, self._scope.clock.now())
         except VerificationError as error:
             findings.add_error(error)
             return None, log_report(names[-1], None, findings)
@@ -145,8 +164,18 @@ class _LedgerVerification:
             last_ms=anchors.last_ms,
             anchored_size=anchors.size,
             anchored_ms=anchors.last_ms,
+            findings=tuple(findings.kept),
+            failures=findings.count,
+            exit_code=findings.exit_code,
         )
         return anchors, report
+
+    def _known_heads(self, origin: str) -> list[KnownHead]:
+        """What is known of an anchor log beside its tree: archived checkpoints (A6) and locked copies (A11)."""
+        heads = archived_heads(self._objects, origin, self._trust)
+        for place, copies in self._scope.copies.items():
+            heads += copied_heads(copies(origin), place, origin, self._trust)
+        return heads
 
     def _check_anchors(self, anchors: Anchors, present: Sequence[Origin]) -> None:
         """Steps A4 and A5."""
@@ -216,4 +245,6 @@ class _LedgerVerification:
             report = log_report(name, None, findings)
         if anchors is None:
             return report
-        return replace(report, anchored_size=anchors.last_size(name), anchored_ms=anchors.last_ms)
+        covered = self._attested.covered if self._attested else ()
+        vouched = tuple(vouched_ranges(anchors, covered, name))
+        return replace(report, anchored_size=anchors.last_size(name), anchored_ms=anchors.last_ms, vouched=vouched)

@@ -44,7 +44,7 @@ class Block(NamedTuple):
 
 
 class KnownHead(NamedTuple):
-    """What somebody else says of the log: at ``size`` leaves it had this root and chain.
+    """What somebody else says of the log: at ``size`` leaves it had this root and chain (``b""``: not known).
 
     ``step`` is the step that compares it, ``source`` names who says so.
     """
@@ -171,7 +171,7 @@ class TreeWalk:
             where = f"{self._origin}: at size {head.size} {head.source} has seen"
             if root != head.root:
                 raise VerificationError(f"{where} root {head.root.hex()}, got {root.hex()}", step=head.step)
-            if block.chains[count - 1] != head.chain:
+            if head.chain and block.chains[count - 1] != head.chain:
                 got = block.chains[count - 1].hex()
                 raise VerificationError(f"{where} chain {head.chain.hex()}, got {got}", step="11")
             at += 1
