@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlsplit
 
+from affidavit.anchoring import copy_stores
 from affidavit.layout import Layout
 from affidavit.lock import CLICKHOUSE, Running, hold, running
 from affidavit.settings import Settings, load
@@ -19,6 +21,7 @@ from affidavit.wiring import Wiring
 from schemas.errors import ConfigurationError, EvidenceIncomplete, Unavailable
 from schemas.evidence import EvidenceSource
 from schemas.ids import Shard
+from signer.policy import Policy, parse_policy
 from signer.trust import Trust, parse_trust
 from signer.verify_anchors import FRESHNESS_MS
 from signer.verify_ledger import Scope
@@ -44,8 +47,8 @@ class Exhibits:
 
     Args:
         layout: of the directory; its ``objects`` alone suffice to verify the ledger, when ``pinned`` is given.
-        pinned: a file with the verifier keys to trust, one a line, from elsewhere; without it the directory vouches
-            for itself, and whoever can replace its key can replace its ledger.
+        pinned: a policy from elsewhere, or a file with verifier keys, one a line; without it the directory vouches for
+            itself, and whoever can replace its key can replace its ledger.
         settings: of the directory; read from it when left out.
     """
 
@@ -57,8 +60,14 @@ class Exhibits:
         self._folder = None if own.bucket else own.directory or layout.objects
         if self._folder is not None and not self._folder.is_dir():
             raise EvidenceIncomplete(f"there is no ledger in {layout.root}: no folder {self._folder.name}")
-        self.trust: Trust = _read_trust(pinned or layout.verifier_key)
+        own_policy = layout.policy if layout.policy.is_file() else layout.verifier_key
+        self.policy: Policy = read_policy(pinned or own_policy)
         self._stack = ExitStack()
+
+    @property
+    def trust(self) -> Trust:
+        """Whose signatures count."""
+        return self.policy.trust
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +107,14 @@ class Exhibits:
         if wiring is None and source is not None:
             raise EvidenceIncomplete(f"{self.layout.root} holds no control database, so no keys to read records with")
         if wiring is None:
-            return Scope()
+            return Scope(policy=self.policy, copies=copy_stores(self._settings))
         silence_ms = int(SILENT_INTERVALS * wiring.settings.signer.anchor_seconds * 1000)
-        ledger = Scope(control=wiring.control, freshness_ms=max(FRESHNESS_MS, silence_ms))
+        ledger = Scope(
+            control=wiring.control,
+            freshness_ms=max(FRESHNESS_MS, silence_ms),
+            policy=self.policy,
+            copies=copy_stores(wiring.settings),
+        )
         if source is None:
             return ledger
         delay_ms = DELAY_MS
@@ -183,12 +197,22 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.close()
 
 
-def _read_trust(path: Path) -> Trust:
+def read_policy(path: Path) -> Policy:
+    """A policy, or verifier keys, one a line, which ask for nothing from outside.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+        MalformedInput: it is neither.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        lines = [line.strip() for line in data.decode("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"cannot read the verifier key {path} ({type(error).__name__}): name it with --trust; "
-            "affidavit keys show prints it"
+            f"cannot read the policy {path} ({type(error).__name__}): name it with --policy; affidavit keys show and "
+            "affidavit anchors policy print what may stand there"
         ) from None
-    return parse_trust([line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")])
+    if any(line.split(maxsplit=1)[0] in ("log", "quorum") for line in lines if line):
+        return parse_policy(data)
+    trust = parse_trust([line for line in lines if line and not line.startswith("#")])
+    return Policy(trust, digest=hashlib.sha256(data).digest())

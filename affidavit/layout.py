@@ -57,6 +57,11 @@ class Layout:
         return self.root / "keys" / "signer.vkey"
 
     @property
+    def policy(self) -> Path:
+        """Whom a verifier of this directory believes, where the operator has written it down (:mod:`signer.policy`)."""
+        return self.root / "policy"
+
+    @property
     def query_token(self) -> Path:
         """The bearer token of this directory's own command line, mode 0600."""
         return self.root / "keys" / "query.token"

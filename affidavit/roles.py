@@ -65,7 +65,8 @@ async def _sign(wiring: Wiring, monitor: Monitor, stop: Stopping, ready: Report)
 
     own, name = wiring.settings.signer, wiring.settings.deployment.name
     stores = (wiring.control, wiring.objects, wiring.signing_key, name)
-    anchorer = Anchorer(*stores, interval=own.anchor_seconds)
+    outside = wiring.anchors_outside()
+    anchorer = Anchorer(*stores, interval=own.anchor_seconds, outside=outside)
     audit = wiring.audit()
 
     async def announce(change: LogChange) -> None:
@@ -92,6 +93,8 @@ async def _sign(wiring: Wiring, monitor: Monitor, stop: Stopping, ready: Report)
         if stop and not signer.halted:
             await _first(_caught_up(wiring, signer), _until(halted), signing, asyncio.sleep(CATCH_UP_SECONDS))
         stop_signing.set()
+    wiring.left_behind |= outside.busy
+    outside.close()
 
 
 async def _caught_up(wiring: Wiring, signer: Signer) -> None:

@@ -7,6 +7,7 @@ import ipaddress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -21,6 +22,10 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 class Section(BaseModel):
@@ -219,6 +224,63 @@ class SignerSettings(Section):
     """Time between two checkpoint sets in the anchor log. Silence longer than three of them is reported."""
 
 
+class AnchorSettings(Section):
+    """Something outside that vouches for the anchor log. Several, each with a name: ``[anchors.NAME]``."""
+
+    kind: Literal["tsa", "witness", "lock", "rekor"]
+    """``tsa``: a time-stamping authority (RFC 3161). ``witness``: a C2SP witness. ``lock``: copies under Object Lock in
+    another bucket. ``rekor``: a Rekor v2 log."""
+    url: str = ""
+    """Where it takes requests; all but ``lock``."""
+    interval_seconds: float | None = Field(default=None, gt=0, le=86_400)
+    """How often it is asked, at most: 60 for ``tsa``, 10 for ``witness`` and ``lock``, 3600 for ``rekor``."""
+    certificates: Path | None = None
+    """``tsa``: PEM file with the authority's own certificate, then those above it up to the root. It is pinned."""
+    vkey: str = ""
+    """``witness``, ``rekor``: its verifier key, ``<name>+<hash>+<key>``."""
+    username: str = ""
+    """``tsa``: user of an authority that wants one."""
+    password: SecretStr | None = None
+    """``tsa``: its password."""
+    signing_key: Path | None = None
+    """``rekor``: PEM file with an ECDSA P-256 key of its own, mode 0600: Rekor takes no Ed25519."""
+    ca_file: Path | None = None
+    """Authorities that may have signed the server's certificate, PEM; the system's when left out."""
+    directory: Path | None = None
+    """``lock``: a directory on another machine, where there is no bucket. Nothing locks it."""
+    bucket: str = ""
+    """``lock``: a bucket with versioning and Object Lock, in an account that the ledger's operator does not own."""
+    prefix: str = ""
+    """``lock``: in front of all keys in the bucket."""
+    endpoint: str = ""
+    """``lock``: URL of an S3 service that is not AWS."""
+    region: str = ""
+    """``lock``: region of the bucket."""
+    access_key: str = ""
+    """``lock``: access key; the AWS SDK's usual chain when left out."""
+    secret_key: SecretStr | None = None
+    """``lock``: its secret."""
+    retain_days: int = Field(default=2557, ge=1, le=36500)
+    """``lock``: how long a copy is locked."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        wanted = {
+            "tsa": ("url", "certificates"),
+            "witness": ("url", "vkey"),
+            "rekor": ("url", "vkey", "signing_key"),
+            "lock": (),
+        }[self.kind]
+        absent = [name for name in wanted if not getattr(self, name)]
+        if absent:
+            raise ValueError(f"an anchor of kind {self.kind} needs {' and '.join(absent)}")
+        if self.kind == "lock" and bool(self.bucket) == bool(self.directory):
+            raise ValueError("an anchor of kind lock needs a bucket, or a directory, and not both")
+        if self.url and not (self.url.startswith("https://") or _is_loopback(_host(self.url)) or self.kind == "tsa"):
+            raise ValueError(f"got {self.url}, expected https://: only a time-stamping authority may do without")
+        return self
+
+
 class ClickHouseSettings(Section):
     """The ClickHouse sink, and the server it writes to if there is one."""
 
@@ -247,6 +309,13 @@ class ArchiveSettings(Section):
     """An object is closed at this age."""
     retain_days: int = Field(default=180, ge=0, le=36500)
     """Objects are write-once for this long; set it to the longest regulatory minimum, no more (docs/operations.md)."""
+
+
+class WitnessSettings(Listener):
+    """A witness, in the directory of one (``affidavit witness init``)."""
+
+    port: int = Field(default=4320, ge=0, le=65535)
+    """TCP port."""
 
 
 class GrpcSettings(Listener):

@@ -12,10 +12,11 @@ from affidavit.timeline import Row
 from schemas.errors import AccessDenied, EvidenceIncomplete, MalformedInput, VerificationError
 from schemas.evidence import Evidence, EvidenceSource, Status
 from schemas.ids import Offset, Shard, parse_shard
-from signer.ledger import Ledger
+from signer.policy import policy_of
 from signer.trust import Trust
 from signer.verify_event import verify_event
 from signer.verify_records import Comparison
+from stores.objects import Objects
 
 UNSIGNED = "UNSIGNED"
 """Status of a record that no checkpoint covers yet."""
@@ -75,7 +76,7 @@ def read_rows(client: QueryClient, session: str, *, content: bool, tenant: str =
     return []
 
 
-def verify_rows(rows: Sequence[Row], ledger: Ledger, trust: Trust, comparison: Comparison) -> list[Row]:
+def verify_rows(rows: Sequence[Row], objects: Objects, trust: Trust, comparison: Comparison) -> list[Row]:
     """The rows with their status: the worst of their parts, ``UNSIGNED``, or ``MISMATCH`` where the entry itself is
     not proven."""
     by_shard: dict[Shard, list[Row]] = {}
@@ -85,7 +86,7 @@ def verify_rows(rows: Sequence[Row], ledger: Ledger, trust: Trust, comparison: C
     for shard, own in by_shard.items():
         offsets = sorted(row.order[1] for row in own)
         at_hand = replace(comparison, source=_Fetched(comparison.source, shard, offsets))
-        verified += [replace(row, status=_status(row, shard, ledger, trust, at_hand)) for row in own]
+        verified += [replace(row, status=_status(row, shard, objects, trust, at_hand)) for row in own]
     return verified
 
 
@@ -121,9 +122,9 @@ def _spans(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
     yield start, previous + 1
 
 
-def _status(row: Row, shard: Shard, ledger: Ledger, trust: Trust, comparison: Comparison) -> str:
+def _status(row: Row, shard: Shard, objects: Objects, trust: Trust, comparison: Comparison) -> str:
     try:
-        report = verify_event(ledger, trust, shard, row.order[1], comparison)
+        report = verify_event(objects, policy_of(trust), shard, row.order[1], comparison)
     except EvidenceIncomplete as error:
         return UNSIGNED if error.step == "E1" else Status.MISSING.value
     except VerificationError:

@@ -21,6 +21,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from affidavit.layout import Layout
 from affidavit.sections import (
+    AnchorSettings,
     ArchiveSettings,
     BusSettings,
     ClickHouseSettings,
@@ -41,6 +42,7 @@ from affidavit.sections import (
     SpoolSettings,
     UpstreamSettings,
     WebhookSettings,
+    WitnessSettings,
 )
 from schemas.errors import ConfigurationError
 
@@ -69,6 +71,7 @@ class Settings(Section):
     control: ControlSettings = ControlSettings()
     objects: ObjectsSettings = ObjectsSettings()
     signer: SignerSettings = SignerSettings()
+    anchors: dict[Name, AnchorSettings] = Field(default_factory=dict)
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     archive: ArchiveSettings = ArchiveSettings()
     grpc: GrpcSettings = GrpcSettings()
@@ -78,6 +81,7 @@ class Settings(Section):
     files: dict[Name, FileSettings] = Field(default_factory=dict)
     feeds: dict[Name, FeedSettings] = Field(default_factory=dict)
     proxy: ProxySettings = ProxySettings()
+    witness: WitnessSettings = WitnessSettings()
     upstreams: dict[Name, UpstreamSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -24,13 +24,18 @@ PROVES = (
     "the checkpoint sets of the anchor log agree with every log, so none was shortened or replaced since the last set",
 )
 PROVES_RECORDS = "every record that {source} holds is, byte for byte, what was committed to when it was received"
-CANNOT = (
-    "that senders sent everything: what never reached the collector is not on the log",
-    "that the operator, who holds the signing key, did not build another ledger from the start: compare with "
-    "checkpoints that were kept elsewhere",
+PROVES_OUTSIDE = (
+    "what each log held at the times above existed then, and has not changed since: so say {demands}, whom the "
+    "operator does not control",
 )
+CANNOT = "that senders sent everything: what never reached the collector is not on the log"
+CANNOT_INSIDE = (
+    "that the operator, who holds the signing key, did not build another ledger from the start: nobody outside vouches "
+    "for this one (docs/anchors.md), so compare with checkpoints that were kept elsewhere"
+)
+CANNOT_SINCE = "when what came after {since} was written: nobody outside has vouched for it yet"
 CANNOT_UNPINNED = (
-    "who signed: the verifier key came from the same directory; give one that you got another way with --trust"
+    "who signed: the verifier key came from the same directory; give one that you got another way with --policy"
 )
 CANNOT_LEDGER_ONLY = "that the records themselves are unchanged: that is affidavit verify records"
 
@@ -54,6 +59,7 @@ def verdict(report: Report, *, pinned: bool) -> list[str]:
     anchors = report.anchors
     if anchors.size:
         lines.append(f"  {anchors.origin}: {anchors.size:,} leaves, last set {_moment(anchors.last_ms)}")
+    lines += _outside(report)
     lines += _findings(anchors.findings, anchors.failures)
     lines += _findings(report.findings, len(report.findings))
     if report.source:
@@ -61,9 +67,15 @@ def verdict(report: Report, *, pinned: bool) -> list[str]:
         lines += list(_on_their_way(report))
     if report.exit_code == 0:
         lines += ["", "proves", *(f"  {text}" for text in PROVES)]
+        if report.outside is not None and report.outside.covered:
+            lines += ["  " + text.format(demands=report.outside.demands) for text in PROVES_OUTSIDE]
         if report.source:
             lines.append("  " + PROVES_RECORDS.format(source=report.source))
-    lines += ["", "cannot prove", *(f"  {text}" for text in CANNOT)]
+    lines += ["", "cannot prove", f"  {CANNOT}"]
+    if report.outside is None or not report.outside.covered:
+        lines.append(f"  {CANNOT_INSIDE}")
+    else:
+        lines.append("  " + CANNOT_SINCE.format(since=_moment(report.outside.last_ms)))
     if not report.source:
         lines.append("  " + CANNOT_LEDGER_ONLY)
     if not pinned:
@@ -80,12 +92,45 @@ def event_verdict(report: EventReport, *, source: str, pinned: bool) -> list[str
         f"  received       {_moment(report.time_ms)} by the bus's clock, entry of kind {report.kind}",
         f"  in the ledger  leaf {report.index:,} of {report.size:,} in {report.origin}",
         f"  proof          {len(report.proof)} hashes from the leaf to the signed root {report.root.hex()[:16]}…",
+        f"  vouched for    {_since(report)}",
         f"  parts          {parts or 'not compared'}, as {source} holds them",
         *_findings(report.findings, len(report.findings)),
     ]
     if not pinned:
         lines += ["", "cannot prove", "  " + CANNOT_UNPINNED]
     return lines
+
+
+def _since(report: EventReport) -> str:
+    if not report.vouched_ms:
+        return "by nobody outside"
+    return f"since {_moment(report.vouched_ms)} at the latest, by {report.vouched_by}"
+
+
+def _outside(report: Report) -> Iterator[str]:
+    """Who vouches for the anchor log, and for what since when."""
+    outside = report.outside
+    if report.policy:
+        demands = f", which demands {outside.demands}" if outside else ""
+        yield f"  policy SHA-256 {report.policy.hex()}{demands}"
+    if outside is None:
+        return
+    for one in outside.anchors:
+        failed = f", {one.failed:,} that do not verify" if one.failed else ""
+        span = f", {_moment(one.first_ms)} to {_moment(one.last_ms)}" if one.last_ms else ""
+        yield f"  {one.kind} {one.name}: {one.attestations:,} attestations{failed}, up to leaf {one.size - 1:,}{span}"
+    for kind, name, count in outside.unlisted:
+        why = "receipts, which prove nothing by themselves" if kind == "lock" else "the policy does not list it"
+        yield f"  {kind} {name}: {count:,} attestations ({why})"
+    for log in report.logs:
+        if log.vouched:
+            first, last = log.vouched[0], log.vouched[-1]
+            rest = log.size - 1 - last[1]
+            young = f"; {rest:,} newer not yet" if rest else ""
+            yield (
+                f"  {log.origin}: leaves {first[0]:,} to {last[1]:,} vouched for, the first since "
+                f"{_moment(first[2])}, the last since {_moment(last[2])}{young}"
+            )
 
 
 def _log_line(log: LogReport) -> str:

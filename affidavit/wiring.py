@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from affidavit.identity.sync import DirectorySync
     from collector.ingest import Ingest
     from collector.internal import SelfAudit
+    from signer.anchors.runner import AnchorRunner
     from signer.note import SigningKey
     from sinks.archive.sink import ArchiveSink
     from sinks.clickhouse.engine import Engine
@@ -234,6 +235,14 @@ class Wiring:
         from signer.keyfile import load_key
 
         return load_key(self.settings.signer.key or self.layout.signing_key)
+
+    def anchors_outside(self) -> AnchorRunner:
+        """What vouches for the anchor log."""
+        from affidavit.anchoring import deployment_keys, make_anchors
+        from signer.anchors.runner import AnchorRunner
+
+        keys = deployment_keys(self.control, self.signing_key.public_key)
+        return AnchorRunner(self.objects, make_anchors(self.settings, keys))
 
     @cached_property
     def engine(self) -> Engine:

@@ -26,8 +26,8 @@ from schemas.parts import CONTENT, METADATA, SOURCE, Opener, PartKeys, Sealer, S
 from schemas.record import Record, decode_record, encode_record
 from signer.anchorer import Anchorer
 from signer.keyfile import FileKey, deployment_vkey
-from signer.ledger import Ledger
 from signer.loop import Signed, Signer
+from signer.policy import policy_of
 from signer.trust import Trust, parse_trust
 from signer.verify_event import verify_event
 from signer.verify_ledger import Scope, verify_ledger
@@ -123,8 +123,9 @@ async def _sign(place: Place) -> list[Figure]:
 
 def _structure(place: Place) -> list[Figure]:
     best = min(_seconds(lambda: _need(verify_ledger(place.objects, place.trust).exit_code == 0)) for _ in range(3))
-    ledger = Ledger(place.objects)
-    events = min(_seconds(lambda: verify_event(ledger, place.trust, SHARD, MESSAGES // 3)) for _ in range(20))
+    events = min(
+        _seconds(lambda: verify_event(place.objects, policy_of(place.trust), SHARD, MESSAGES // 3)) for _ in range(20)
+    )
     return [
         Figure("verify: structure", MESSAGES / best, "entries/s", 500_000, note="14 steps, chain included"),
         Figure("verify: one event", events * 1000, "ms", note=f"inclusion proof among {MESSAGES:,}"),

@@ -6,6 +6,7 @@
     E2  the entry at the record's index parses, and stands for its offset
     E3  the inclusion proof, from the tiles, leads from the entry to the root
     E4  each part is as its commitment says, or its absence is accounted for
+    E5  what vouches from outside for the earliest head that covers the record verifies
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from signer.checkpoint import Checkpoint
 from signer.entry_kinds import kind_name
 from signer.genesis import Genesis
 from signer.ledger import Ledger, shard_logs
+from signer.policy import Policy
 from signer.report import Finding, worst
 from signer.trust import Trust
 from signer.verify import read_genesis
 from signer.verify_parts import FAILURES, PartFinding, PartVerifier, part_name
 from signer.verify_records import Comparison
 from signer.verify_tree import read_checkpoint
+from signer.vouching import Vouching, find_vouching
+from stores.objects import Objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class EventReport:
         kind: ``event``, ``control`` or ``invalid``; ``time_ms`` its time on the bus.
         event_id: as the destination states it, ``""`` where none was asked or none holds the record.
         size, root: of the checkpoint that it was proven against; ``leaf`` and ``proof`` lead to the root.
+        vouched_ms, vouched_by: the earliest time that anchors from outside vouch for, and which; 0 where none does yet.
         statuses: of each part that the ledger commits to, by name; empty where no destination was asked.
         findings: what is wrong.
     """
@@ -57,6 +62,8 @@ class EventReport:
     proof: tuple[bytes, ...]
     statuses: dict[str, Status]
     findings: tuple[Finding, ...]
+    vouched_ms: int = 0
+    vouched_by: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -76,6 +83,8 @@ class EventReport:
             "root": self.root.hex(),
             "leaf": self.leaf.hex(),
             "proof": [item.hex() for item in self.proof],
+            "vouched_ms": self.vouched_ms,
+            "vouched_by": self.vouched_by,
             "statuses": {name: status.value for name, status in self.statuses.items()},
             "exit_code": self.exit_code,
             "findings": [
@@ -86,13 +95,13 @@ class EventReport:
 
 
 def verify_event(
-    ledger: Ledger, trust: Trust, shard: Shard, offset: int, comparison: Comparison | None = None
+    objects: Objects, policy: Policy, shard: Shard, offset: int, comparison: Comparison | None = None
 ) -> EventReport:
     """Prove one record.
 
     Args:
-        ledger: where the logs lie.
-        trust: whose signatures count.
+        objects: where the logs lie.
+        policy: whose signatures count, and who vouches from outside.
         shard, offset: the record's address on the bus.
         comparison: the destination whose copy is compared; without it, only the entry is proven.
 
@@ -100,6 +109,7 @@ def verify_event(
         VerificationError: the entry is not proven (E1 to E3).
         EvidenceIncomplete: no log holds it: not signed yet, or its log or a tile is not here.
     """
+    ledger, trust = Ledger(objects), policy.trust
     origin, start, checkpoint = _log_of(ledger, trust, shard, offset)
     index = offset - start + 1
     data, entry = _entry(ledger, origin, checkpoint.size, index, offset)
@@ -113,6 +123,7 @@ def verify_event(
         raise VerificationError(f"{origin}: {error}", step="E3") from None
     event_id, found, where = _parts(origin, index, entry, shard, offset, comparison)
     findings = _findings(origin, offset, found, where)
+    vouching, more = _vouching(objects, policy, origin, index, offset)
     return EventReport(
         shard,
         offset,
@@ -126,8 +137,24 @@ def verify_event(
         leaf,
         tuple(proof),
         {part_name(item.part_type): item.status for item in found},
-        findings,
+        (*findings, *more),
+        vouching.time_ms if vouching else 0,
+        vouching.by if vouching else "",
     )
+
+
+def _vouching(
+    objects: Objects, policy: Policy, origin: str, index: int, offset: int
+) -> tuple[Vouching | None, tuple[Finding, ...]]:
+    """Step E5."""
+    try:
+        vouching = find_vouching(objects, policy, origin, index)
+    except VerificationError as error:
+        return None, (Finding("E5", str(error), error.exit_code, origin, offset),)
+    if vouching is None and policy.asks_for_anchors:
+        message = f"nobody vouches for it yet: the policy demands {policy.demands()}"
+        return None, (Finding("E5", message, EvidenceIncomplete.exit_code, origin, offset),)
+    return vouching, ()
 
 
 def _log_of(ledger: Ledger, trust: Trust, shard: Shard, offset: int) -> tuple[str, int, Checkpoint]:

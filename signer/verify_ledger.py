@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from schemas.errors import EvidenceIncomplete, VerificationError
+from schemas.errors import EvidenceIncomplete, InputError, ServerError, VerificationError
 from schemas.evidence import EvidenceSource
 from schemas.ids import Shard
 from signer.attested import (
@@ -174,7 +174,10 @@ class _LedgerVerification:
         """What is known of an anchor log beside its tree: archived checkpoints (A6) and locked copies (A11)."""
         heads = archived_heads(self._objects, origin, self._trust)
         for place, copies in self._scope.copies.items():
-            heads += copied_heads(copies(origin), place, origin, self._trust)
+            try:
+                heads += copied_heads(copies(origin), place, origin, self._trust)
+            except (ServerError, InputError) as error:
+                self._findings.add("A11", f"the locked copies in {place} cannot be read: {error}", code=INCOMPLETE)
         return heads
 
     def _check_anchors(self, anchors: Anchors, present: Sequence[Origin]) -> None:

@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 
 from affidavit import version as installed_version
 from affidavit.cli import (
+    anchors,
     completeness,
     doctor,
     exits,
@@ -25,6 +26,7 @@ from affidavit.cli import (
     timeline,
     token,
     verify,
+    witness,
 )
 from affidavit.cli.output import say
 from schemas.errors import AffidavitError
@@ -48,6 +50,8 @@ app.command("timeline")(timeline.timeline)
 app.command("completeness")(completeness.completeness)
 app.add_typer(verify.verify, name="verify")
 app.add_typer(log.log, name="log")
+app.add_typer(anchors.anchors, name="anchors")
+app.add_typer(witness.witness, name="witness")
 app.add_typer(token.tokens, name="token")
 setup.keys.command("export")(grant.export)
 app.add_typer(setup.keys, name="keys")

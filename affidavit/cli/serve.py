@@ -40,6 +40,7 @@ class RoleName(StrEnum):
     proxy = "proxy"
     signer = "signer"
     sink = "sink"
+    witness = "witness"
 
 
 class SinkName(StrEnum):
@@ -97,17 +98,26 @@ def run(
     embedded stores each role runs once. Over the embedded engine the clickhouse sink serves the HTTP interface too,
     because the engine admits one process.
 
+    A witness runs over a directory of its own, which affidavit witness init makes, on a machine of whoever is to
+    believe it.
+
     Example:
 
     \b
       affidavit run collector --data /srv/affidavit
       affidavit run sink clickhouse --data /srv/affidavit
+      affidavit run witness --data /srv/witness
     """
     from affidavit.deployment import require_initialised
     from affidavit.settings import data_directory, load
 
     if (role is RoleName.sink) != (sink is not None):
         raise typer.BadParameter("name a sink after the role sink, and after no other: run sink clickhouse")
+    if role is RoleName.witness:
+        from affidavit.cli.witness import run_witness
+
+        _log(verbose)
+        return run_witness(data_directory(data), as_json=as_json)
     layout = require_initialised(data_directory(data))
     command = f"run {role.value}" if sink is None else f"run sink {sink.value}"
     return _serve(layout, load(layout), [(sink or role).value], command, verbose=verbose, as_json=as_json)

@@ -24,7 +24,8 @@ def timeline(
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Verify each record against the ledger.")] = True,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose, where several tenants have such a session.")] = "",
     pinned: Annotated[
-        Path | None, typer.Option("--trust", metavar="FILE", help="Verifier keys to trust; else the directory's own.")
+        Path | None,
+        typer.Option("--policy", "--trust", metavar="FILE", help="Whom to believe; else the directory's own keys."),
     ] = None,
     url: Annotated[str | None, typer.Option("--url", help="Interface to ask, instead of the directory's own.")] = None,
     data: options.Data = None,
@@ -71,13 +72,12 @@ def _verified(layout: Layout, rows: list[Row], pinned: Path | None) -> list[Row]
     from affidavit.exhibits import Exhibits
     from affidavit.session import verify_rows
     from schemas.errors import EvidenceIncomplete
-    from signer.ledger import Ledger
 
     with Exhibits(layout, pinned) as exhibits:
         comparison = exhibits.scope("clickhouse").comparison()
         if comparison is None:
             raise EvidenceIncomplete("there is nothing to compare")
-        return verify_rows(rows, Ledger(exhibits.objects), exhibits.trust, comparison)
+        return verify_rows(rows, exhibits.objects, exhibits.trust, comparison)
 
 
 def _print(built: Timeline) -> None:

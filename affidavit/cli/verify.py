@@ -30,7 +30,10 @@ verify = typer.Typer(
 Pinned = Annotated[
     Path | None,
     typer.Option(
-        "--trust", metavar="FILE", help="Verifier keys to trust, from elsewhere; default: the directory's own."
+        "--policy",
+        "--trust",
+        metavar="FILE",
+        help="Whom to believe: a policy (tlog-policy), or verifier keys, from elsewhere; default: the directory's own.",
     ),
 ]
 AsOf = Annotated[
@@ -68,7 +71,7 @@ def log(
 
     \b
       affidavit verify log --data /srv/affidavit
-      affidavit verify log --data /mnt/copy --trust auditor.vkey --as-of 2026-11-24T18:00
+      affidavit verify log --data /mnt/copy --policy auditor.policy --as-of 2026-11-24T18:00
     """
     from affidavit.exhibits import Exhibits
 
@@ -178,7 +181,6 @@ def event(
     from affidavit.exhibits import Exhibits
     from affidavit.verdict import event_verdict
     from schemas.errors import EvidenceIncomplete
-    from signer.ledger import Ledger
     from signer.report import worst
     from signer.verify_event import verify_event
 
@@ -188,8 +190,8 @@ def event(
         raise EvidenceIncomplete(f"ClickHouse has no record of event {which}: give its address, e.g. events/0@17")
     with Exhibits(layout, pinned) as exhibits:
         comparison = exhibits.scope(source.value).comparison()
-        ledger = Ledger(exhibits.objects)
-        reports = [verify_event(ledger, exhibits.trust, shard, offset, comparison) for shard, offset in places]
+        objects, policy = exhibits.objects, exhibits.policy
+        reports = [verify_event(objects, policy, shard, offset, comparison) for shard, offset in places]
     code = worst([report.exit_code for report in reports])
     if as_json:
         records = [report.as_dict() for report in reports]

@@ -62,7 +62,7 @@ def expose(reading: Reading, now: float) -> Iterator[Metric]:
         yield from _signer(reading.signer)
         yield from _batches(reading.batches)
         if anchors_here(reading.signer):
-            yield from _anchor(reading.signer.anchors)
+            yield from _anchor(reading.signer.anchors, now)
     if reading.sinks:
         yield from _sinks(list(reading.sinks.values()), now)
 
@@ -152,12 +152,19 @@ def _batches(batches: Sequence[ShardBatches]) -> Iterator[Metric]:
     yield histogram(names.BATCH_SECONDS, [((str(one.shard),), one.seconds) for one in batches])
 
 
-def _anchor(anchors: AnchorState) -> Iterator[Metric]:
+def _anchor(anchors: AnchorState, now: float) -> Iterator[Metric]:
     yield gauge(names.ANCHOR_LEAVES, [((), anchors.size)])
     yield gauge(names.ANCHOR_LOGS, [((), anchors.logs)])
     yield gauge(names.ANCHOR_AGE, [((), anchors.age_seconds)] if anchors.last_ms else [])
     yield counter(names.ANCHOR_SETS, [((), anchors.sets)])
     yield gauge(names.ANCHOR_STATE, one_hot((), anchors.state, SIGNER_STATES))
+    outside = [((one.kind, one.name), one) for one in anchors.outside]
+    yield gauge(names.OUTSIDE_LEAVES, [(at, one.last_size) for at, one in outside])
+    yield gauge(names.OUTSIDE_AGE, [(at, age(one.last_ms, now)) for at, one in outside if one.last_ms])
+    yield counter(names.ATTESTATIONS, [(at, one.attestations) for at, one in outside])
+    unreachable = [((*at, "unreachable"), one.failures) for at, one in outside]
+    refused = [((*at, "refused"), one.refusals) for at, one in outside]
+    yield counter(names.OUTSIDE_FAILURES, [*unreachable, *refused])
 
 
 def _sinks(sinks: Sequence[Snapshot], now: float) -> Iterator[Metric]:

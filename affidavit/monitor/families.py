@@ -165,7 +165,34 @@ ANCHOR_AGE = Family("anchor_set_age_seconds", "gauge", "Age of the last checkpoi
 ANCHOR_LOGS = Family("anchor_covered_logs", "gauge", "Logs that the last checkpoint set lists")
 ANCHOR_SETS = Family("anchor_sets_total", "counter", "Checkpoint sets that this process took")
 ANCHOR_STATE = Family("anchor_state", "gauge", "State of the anchor log: 1 for the state it is in, else 0", ("state",))
-ANCHOR = (ANCHOR_LEAVES, ANCHOR_LOGS, ANCHOR_AGE, ANCHOR_SETS, ANCHOR_STATE)
+_OUTSIDE = ("kind", "anchor")
+OUTSIDE_LEAVES = Family(
+    "outside_anchored_leaves", "gauge", "Size of the largest head that an anchor vouched for to this process", _OUTSIDE
+)
+OUTSIDE_AGE = Family(
+    "outside_anchored_age_seconds",
+    "gauge",
+    "Time since an anchor vouched for a head; absent before the first",
+    _OUTSIDE,
+)
+ATTESTATIONS = Family("outside_attestations_total", "counter", "Heads that an anchor vouched for", _OUTSIDE)
+OUTSIDE_FAILURES = Family(
+    "outside_failures_total",
+    "counter",
+    "Attempts that failed: the anchor was out of reach (unreachable), said no or something wrong (refused)",
+    (*_OUTSIDE, "reason"),
+)
+ANCHOR = (
+    ANCHOR_LEAVES,
+    ANCHOR_LOGS,
+    ANCHOR_AGE,
+    ANCHOR_SETS,
+    ANCHOR_STATE,
+    OUTSIDE_LEAVES,
+    OUTSIDE_AGE,
+    ATTESTATIONS,
+    OUTSIDE_FAILURES,
+)
 
 _SINK = ("sink", "shard")
 SINK_POSITION = Family(

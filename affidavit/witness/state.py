@@ -45,6 +45,11 @@ class WitnessState:
         rows = self._ask("SELECT note FROM seen WHERE origin = ?", (origin,)).fetchall()
         return bytes(rows[0][0]) if rows else None
 
+    def seen(self) -> list[Checkpoint]:
+        """The largest checkpoint of every log, by origin."""
+        rows = self._ask("SELECT note FROM seen ORDER BY origin", ()).fetchall()
+        return [checkpoint_of(bytes(note)) for (note,) in rows]
+
     def shown_at(self, path: str) -> bytes | None:
         """The same, by the path at which it is shown."""
         rows = self._ask("SELECT note FROM seen WHERE path = ?", (path,)).fetchall()

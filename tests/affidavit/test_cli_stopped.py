@@ -168,7 +168,7 @@ def test_query_and_status_need_no_process(copy: Layout, capsys: Capture) -> None
         (["log", "--as-of", "yesterday"], "expected one such as 2026-11-24T18:00"),
         (["log", "--shard", "events"], "expected <topic>/<partition>"),
         (["records", "--source", "tape"], "tape"),
-        (["log", "--trust", "/nonexistent"], "cannot read the verifier key"),
+        (["log", "--trust", "/nonexistent"], "cannot read the policy"),
     ],
 )
 def test_usage_errors_exit_3(copy: Layout, capsys: Capture, arguments: list[str], says: str) -> None:

@@ -30,7 +30,7 @@ FAMILIES = [family for _, group in families.SECTIONS for family in group]
 SAMPLES = {name for family in FAMILIES for name in family.samples()}
 
 LABELS = {"version", "role", "part", "route", "status", "kind", "format", "reason", "call", "error", "shard", "sink"}
-LABELS |= {"state", "le", "feed", "where", "files"}
+LABELS |= {"state", "le", "feed", "where", "files", "anchor"}
 
 
 def registry(reading: Reading) -> CollectorRegistry:

@@ -26,6 +26,7 @@ from schemas.parts import CHUNKS, SOURCE, Opener, PartKeys
 from schemas.record import decode_record
 from signer.earlier import EarlierRecords
 from signer.genesis import genesis_entry
+from signer.policy import policy_of
 from signer.report import Report
 from signer.verify_event import verify_event
 from signer.verify_records import Comparison
@@ -214,7 +215,7 @@ def test_each_verifies_alone(long: Stored) -> None:
     for source in (long.archive, ClickHouseEvidence(long.client)):
         for message in (long.places()[0], long.places()[-1], long.places()[len(long.places()) // 2]):
             comparison = Comparison(source, world.keys)
-            report = verify_event(world.ledger, world.trust, SHARD, message.offset, comparison)
+            report = verify_event(world.objects, policy_of(world.trust), SHARD, message.offset, comparison)
             assert report.exit_code == 0
             assert report.statuses["source"] is Status.OK
 
@@ -277,8 +278,8 @@ def test_a_row_that_is_gone_is_missed_by_those_that_repeat_it(short: Stored) -> 
     short.client.command(f"DELETE FROM contents WHERE offset = {place.offset}")
     last = short.places()[-1].offset
     report = verify_event(
-        short.world.ledger,
-        short.world.trust,
+        short.world.objects,
+        policy_of(short.world.trust),
         SHARD,
         last,
         Comparison(ClickHouseEvidence(short.client), short.world.keys),
@@ -312,7 +313,7 @@ def test_a_segment_that_is_gone_is_missed_by_those_that_repeat_it() -> None:
     del objects._objects[first]
     last = found.places()[-1].offset
     comparison = Comparison(found.archive, found.world.keys)
-    report = verify_event(found.world.ledger, found.world.trust, SHARD, last, comparison)
+    report = verify_event(found.world.objects, policy_of(found.world.trust), SHARD, last, comparison)
     assert report.statuses["source"] is Status.MISSING
     assert "which is not there" in report.findings[0].message
     found.close()

@@ -29,6 +29,7 @@ from schemas.parts import SHARED, SOURCE, PartKeys, SealedPart
 from schemas.record import decode_record
 from signer.earlier import EarlierRecords
 from signer.genesis import genesis_entry
+from signer.policy import policy_of
 from signer.verify_event import verify_event
 from signer.verify_records import Comparison
 from sinks.archive import ArchiveEvidence, ArchiveSink
@@ -95,7 +96,7 @@ class Stored(NamedTuple):
     def verify(self, source: EvidenceSource, offset: int) -> Any:
         """One record alone."""
         comparison = Comparison(source, self.world.keys, self.world.objects.open)
-        return verify_event(self.world.ledger, self.world.trust, SHARD, Offset(offset), comparison)
+        return verify_event(self.world.objects, policy_of(self.world.trust), SHARD, Offset(offset), comparison)
 
     def verify_all(self, source: EvidenceSource) -> Any:
         return self.world.verify(source=source, keys=self.world.keys, fetch=self.world.objects.open)

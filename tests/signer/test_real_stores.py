@@ -10,8 +10,8 @@ from bus_messages import message
 from schemas.ids import CONTROL, EVENTS, Shard
 from signer.anchorer import Anchorer
 from signer.keyfile import FileKey, create_key, deployment_vkey
-from signer.ledger import Ledger
 from signer.loop import Signed, Signer
+from signer.policy import policy_of
 from signer.status import log_statuses
 from signer.trust import parse_trust
 from signer.verify_event import verify_event
@@ -43,7 +43,7 @@ async def test_sign_stop_sign_on_verify(tmp_path: Path) -> None:
         statuses = log_statuses(control, objects)
         assert sum(status.size for status in statuses) == 1402 + 3 + 3
         assert all(status.published == status.size for status in statuses)
-        proven = verify_event(Ledger(objects), trust, SHARDS[0], 3)
+        proven = verify_event(objects, policy_of(trust), SHARDS[0], 3)
         assert proven.exit_code == 0
         assert list(objects.list("staging/")) == []
     finally:

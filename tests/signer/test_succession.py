@@ -32,6 +32,7 @@ from signer.ledger import ledger_key
 from signer.loop import LogChange
 from signer.origin import ANCHOR_SHARD, next_term, parse_origin, term_order
 from signer.partitions import grown_reason, recorded_partitions, with_partitions
+from signer.policy import policy_of
 from signer.repair import KEY_ROTATION, close_and_open_next
 from signer.report import Report
 from signer.startup import Stores
@@ -118,9 +119,9 @@ async def test_the_next_log_goes_on_where_the_last_one_ended() -> None:
     assert (report.exit_code, report.records) == (0, 500), report.as_dict()
     assert independent(world) == 0
     for offset in (0, 299, 300, 499):
-        assert verify_event(world.ledger, world.trust, SHARD, offset).offset == offset
+        assert verify_event(world.objects, policy_of(world.trust), SHARD, offset).offset == offset
     with pytest.raises(EvidenceIncomplete, match=r"2025q4\.2 is signed up to offset 499"):
-        verify_event(world.ledger, world.trust, SHARD, 500)
+        verify_event(world.objects, policy_of(world.trust), SHARD, 500)
 
 
 async def test_nobody_signs_on_a_closed_log() -> None:
@@ -361,7 +362,7 @@ async def test_a_hole_in_a_destination_and_offsets_signed_twice() -> None:
     report = world.verify(source=before, keys=world.keys)
     assert steps(report) == [("16", 2), *[("R1", 2)] * 10]
     with pytest.raises(EvidenceIncomplete, match=r"step E1: .* offset 305: never signed, between .*retention took"):
-        verify_event(world.ledger, world.trust, SHARD, 305)
+        verify_event(world.objects, policy_of(world.trust), SHARD, 305)
 
     world = await signed(300)
     before = await world.evidence()
@@ -372,8 +373,8 @@ async def test_a_hole_in_a_destination_and_offsets_signed_twice() -> None:
     await world.anchor()
     report = world.verify(source=before, keys=world.keys)
     assert steps(report) == [("R1", 2), ("16", 2), ("R1", 2)]
-    assert verify_event(world.ledger, world.trust, SHARD, 260).origin == SECOND
-    assert verify_event(world.ledger, world.trust, SHARD, 290).origin == EVENTS_ORIGIN
+    assert verify_event(world.objects, policy_of(world.trust), SHARD, 260).origin == SECOND
+    assert verify_event(world.objects, policy_of(world.trust), SHARD, 290).origin == EVENTS_ORIGIN
 
 
 async def test_what_can_still_be_signed_is_signed_first() -> None:

@@ -18,6 +18,7 @@ from schemas.ids import KeyId, Offset, Shard
 from schemas.parts import CONTENT, METADATA, OpenedPart, Opener, SealedPart, part_key
 from schemas.record import decode_record, encode_record
 from signer.clock import Clock
+from signer.policy import policy_of
 from signer.report import Finding, Progress, Report
 from signer.verify_event import EventReport, verify_event
 from signer.verify_ledger import Scope, verify_ledger
@@ -349,7 +350,7 @@ def test_a_shard_that_has_no_log(signed: tuple[World, ListEvidence]) -> None:
 
 def proven(world: World, evidence: ListEvidence | None, offset: int, **options: Any) -> EventReport:
     comparison = Comparison(evidence, **{"keys": world.keys, **options}) if evidence else None
-    return verify_event(world.ledger, world.trust, SHARD, offset, comparison)
+    return verify_event(world.objects, policy_of(world.trust), SHARD, offset, comparison)
 
 
 def test_every_record_is_proven(signed: tuple[World, ListEvidence]) -> None:
@@ -383,7 +384,7 @@ def test_a_record_that_no_log_holds(signed: tuple[World, ListEvidence]) -> None:
     with pytest.raises(EvidenceIncomplete, match=r"step E1: .* is signed up to offset 299"):
         proven(world, evidence, RECORDS)
     with pytest.raises(EvidenceIncomplete, match=r"step E1: control/0 offset 0: no log of audit.example.com holds it"):
-        verify_event(world.ledger, world.trust, Shard("control", 0), 0)
+        verify_event(world.objects, policy_of(world.trust), Shard("control", 0), 0)
 
 
 def test_a_tile_that_was_altered_breaks_the_proof(signed: tuple[World, ListEvidence]) -> None:

@@ -11,7 +11,7 @@ from collector.poll.runner import FeedStatus
 from collector.proxy.app import ProxySnapshot
 from collector.proxy.recorder import RecorderSnapshot
 from schemas.ids import Offset, Shard
-from signer.state import AnchorState, ShardState, SignerState
+from signer.state import AnchorState, OutsideState, ShardState, SignerState
 from sinks.snapshot import ShardSnapshot, Snapshot
 from stores.bus.spool import SpoolLimits, SpoolSnapshot
 
@@ -38,7 +38,20 @@ SIGNER = SignerState(
             last_message="H7 the bus ends at offset 90",
         ),
     ),
-    AnchorState(True, "signing", "audit.example.com/anchor/0/2026q4", 9, 2, 4, int(NOW * 1000) - 4000, 4.0),
+    AnchorState(
+        True,
+        "signing",
+        "audit.example.com/anchor/0/2026q4",
+        9,
+        2,
+        4,
+        int(NOW * 1000) - 4000,
+        4.0,
+        outside=(
+            OutsideState("tsa", "digicert", 60.0, 3, 8, int(NOW * 1000) - 30_000),
+            OutsideState("witness", "auditor", 10.0, 0, 0, 0, 5, 1, 6, "Unavailable", "away"),
+        ),
+    ),
 )
 
 CLICKHOUSE = Snapshot(
