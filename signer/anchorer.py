@@ -16,14 +16,21 @@ from schemas.entry import ZERO
 from schemas.errors import EvidenceIncomplete, LedgerContradiction, LockLost, MalformedInput, Unavailable
 from signer.anchors import AnchoredHead
 from signer.anchors.runner import AnchorRunner
-from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, encode_sets
+from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, encode_sets, followed, without_closed
 from signer.clock import wall_clock
 from signer.ledger import Ledger
 from signer.losses import LIMIT, Losses
 from signer.note import SigningKey
-from signer.origin import ANCHOR_SHARD, check_deployment
+from signer.origin import (
+    ANCHOR_SHARD,
+    check_deployment,
+    is_over,
+    parse_origin,
+    quarter_reason,
+)
 from signer.startup import OpenLog, Stores, first_genesis, open_shard_log
 from signer.state import AnchorState
+from signer.succession import succeed
 from signer.waiting import pause
 from stores.control import Control
 from stores.objects import Objects
@@ -41,6 +48,10 @@ LOST_SECONDS = 5.0
 
 LAST_TRIES = 5
 """How often the last set is tried, on stop, while a store fails."""
+
+
+class LogOutgrown(Exception):
+    """The anchor log was closed, and its successor is to be opened. Stays within this module."""
 
 
 class Anchorer:
@@ -106,6 +117,8 @@ class Anchorer:
             try:
                 await self._anchor(stop)
                 return
+            except LogOutgrown:
+                logger.info("anchor log of %s: its quarter is over; opening the next", self._deployment)
             except Unavailable as error:
                 logger.warning("anchor log of %s: %s; opening it again", self._deployment, error)
                 self._note(last_error=type(error).__name__, last_message=str(error))
@@ -150,6 +163,9 @@ class Anchorer:
         heads = await self._heads(previous)
         if not heads:
             return previous, FIRST_LOG_SECONDS
+        if is_over(parse_origin(opened.log.origin).term, self._clock()):
+            await asyncio.to_thread(self._roll_over, opened, previous)
+            raise LogOutgrown
         if self._outside.contradiction is not None:
             raise self._outside.contradiction
         check_progress(previous, heads)
@@ -176,7 +192,7 @@ class Anchorer:
             await asyncio.sleep(SETTLE_SECONDS)
         before = {head.origin: head for head in previous.heads} if previous else {}
         known = [head or before.get(name) for name, head in heads.items()]
-        return sorted(head for head in known if head is not None)
+        return sorted(without_closed([head for head in known if head is not None]))
 
     def _published(self, wanted: list[str]) -> dict[str, LogHead | None]:
         """The heads of the logs ``wanted`` (of all when empty); ``None`` where lock row and ledger differ just now."""
@@ -185,6 +201,7 @@ class Anchorer:
         for log in self._stores.control.logs():
             if log.shard == ANCHOR_SHARD or (wanted and log.origin not in wanted):
                 continue
+            # Closed logs are looked at, too: until the next one is published, they stay in the set.
             lock = self._stores.control.lock(log.origin)
             if lock is None:
                 raise LedgerContradiction(
@@ -193,6 +210,13 @@ class Anchorer:
             same = ledger.published(log.origin) == lock.note
             heads[log.origin] = LogHead(lock.origin, lock.size, lock.root, lock.chain) if same else None
         return heads
+
+    def _roll_over(self, opened: OpenLog, previous: CheckpointSet | None) -> None:
+        """Close the anchor log at the end of its quarter, and open the next, whose numbers go on."""
+        now = self._clock()
+        start = opened.genesis.start_offset if previous is None else previous.sequence + 1
+        reason = quarter_reason(parse_origin(opened.log.origin).term, now)
+        succeed(self._stores, self._deployment, ANCHOR_SHARD, reason, now, topic_id="", start_offset=start)
 
     def _note(self, **changes: object) -> None:
         self._state = replace(self._state, **changes)  # type: ignore[arg-type]
@@ -232,7 +256,7 @@ def last_set(ledger: Ledger, origin: str, size: int) -> CheckpointSet | None:
 
 
 def check_progress(previous: CheckpointSet | None, heads: list[LogHead]) -> None:
-    """No log may leave the set, shrink, or change without growing.
+    """No log may leave the set before another follows it, shrink, or change without growing.
 
     Raises:
         LedgerContradiction: one did.
@@ -240,6 +264,8 @@ def check_progress(previous: CheckpointSet | None, heads: list[LogHead]) -> None
     now = {head.origin: head for head in heads}
     for before in previous.heads if previous else ():
         after = now.get(before.origin)
+        if after is None and followed(before.origin, now):
+            continue
         if after is None:
             raise LedgerContradiction(
                 f"{before.origin}: the last checkpoint set lists it at size {before.size}, and the control database "

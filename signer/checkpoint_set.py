@@ -7,13 +7,14 @@ it, and whoever drops the end of the anchor log too is left with a head that is 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from schemas.entry import CHECKPOINT_SET, VERSION, ZERO
 from schemas.errors import MalformedInput
 from signer.merkle import HASH_BYTES
+from signer.origin import term_order
 from signer.tiles import MAX_ENTRY_BYTES
 
 MAX_SIZE = 2**63 - 1
@@ -109,3 +110,19 @@ def decode_set(data: bytes) -> CheckpointSet:
     if len(token) != HASH_BYTES or encode_set(entry) != data:
         raise MalformedInput(f"got {len(data) - at} bytes after a checkpoint set, expected none")
     return entry
+
+
+def without_closed(heads: Sequence[LogHead]) -> list[LogHead]:
+    """Of each shard the newest log. A log that another follows has ended: its last state is in the genesis document of
+    the next, to which that one's first entry commits, so the set still speaks for both."""
+    origins = [head.origin for head in heads]
+    return [head for head in heads if not followed(head.origin, origins)]
+
+
+def followed(origin: str, others: Iterable[str]) -> bool:
+    """Whether a later log of the same shard is among them."""
+    shard, _, term = origin.rpartition("/")
+    return any(
+        other.rpartition("/")[0] == shard and term_order(other.rpartition("/")[2]) > term_order(term)
+        for other in others
+    )

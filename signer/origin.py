@@ -82,6 +82,16 @@ def next_term(before: str, now_ms: int) -> str:
     return term_at(now_ms) if term_at(now_ms) > quarter else f"{quarter}.{number + 1}"
 
 
+def is_over(term: str, now_ms: int) -> bool:
+    """Whether the quarter of a term has ended."""
+    return term_at(now_ms) > term_order(term)[0]
+
+
+def quarter_reason(term: str, now_ms: int) -> str:
+    """The reason for closing a log because its quarter has ended."""
+    return f"quarter: {term_order(term)[0]} → {term_at(now_ms)}"
+
+
 def _parse(text: str) -> Origin | None:
     rest, _, term = text.rpartition("/")
     rest, _, last = rest.rpartition("/")

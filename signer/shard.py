@@ -22,6 +22,7 @@ from schemas.errors import (
 from schemas.ids import Offset, Shard
 from signer.bus_reading import MAX_BYTES, SETTLE_SECONDS, compare_with_bus, first_time
 from signer.losses import LIMIT, Losses
+from signer.origin import is_over, parse_origin, quarter_reason
 from signer.partitions import grown_reason, recorded_partitions, with_partitions
 from signer.signing import append, check_lock
 from signer.startup import FIRST_LOG, OpenLog, Stores, first_genesis, open_shard_log
@@ -206,10 +207,14 @@ class ShardSigner:
         return opened
 
     async def _outgrown(self, opened: OpenLog, stop: asyncio.Event) -> str | None:
-        """Why the log must end: its topic has more partitions than when it was opened. ``None`` when it need not."""
+        """Why the log must end: its topic has more partitions than when it was opened, or its quarter is over. ``None``
+        when it need not."""
         topic, recorded = self.shard.topic, recorded_partitions(opened.genesis.reason)
         count = len(await unless(stop, self._bus.shards(topic)))
-        return grown_reason(topic, recorded, count) if recorded is not None and recorded < count else None
+        if recorded is not None and recorded < count:
+            return grown_reason(topic, recorded, count)
+        term, now = parse_origin(opened.log.origin).term, self._clock()
+        return with_partitions(quarter_reason(term, now), topic, count) if is_over(term, now) else None
 
     async def _succeed(self, opened: OpenLog, reason: str) -> OpenLog:
         """Close the log where it ends, and open the next."""
@@ -291,8 +296,8 @@ class ShardSigner:
         self._on_signed(Signed(self.shard, lock.origin, lock.size, len(messages), messages[-1].time_ms, seconds))
 
     async def _compare(self, opened: OpenLog, stop: asyncio.Event) -> bool:
-        """H7 while running; and whether the log is still ours, and published as it was signed. True when its topic has
-        outgrown it."""
+        """H7 while running; and whether the log is still ours, and published as it was signed. True when it must
+        end."""
         bounds = await unless(stop, compare_with_bus(self._bus, opened, stop, self._pace.settle))
         self._note(bus_end=bounds.end)
         await asyncio.to_thread(check_lock, self._stores, opened)

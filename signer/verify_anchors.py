@@ -4,7 +4,8 @@
 
     A1  the anchor log itself: steps 1 to 8, 11, 12 and 14
     A2  every entry is a checkpoint set; numbers go up by one; times never decrease
-    A3  in every later set each log is listed again, no smaller than before, and unchanged where its size is
+    A3  in every later set each log is listed again, no smaller than before, and unchanged where its size is, until
+        the set lists the log that follows it (15 compares where it ended)
     A4  the last set is not older than the freshness bound
     A5  every log that is listed is here, and every log that is here is listed
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
-from signer.checkpoint_set import CheckpointSet, LogHead, decode_set
+from signer.checkpoint_set import CheckpointSet, LogHead, decode_set, followed
 from signer.genesis import Genesis, Predecessor, genesis_entry
 from signer.ledger import Ledger
 from signer.report import OnProgress
@@ -190,7 +191,8 @@ def verify_origins(anchors: Anchors, present: Collection[str], young: Sequence[s
     absent = sorted(anchors.history.keys() - set(present))
     if absent:
         raise EvidenceIncomplete(f"got no log {', '.join(absent)}, which checkpoint sets list", step="A5")
-    unlisted = sorted(set(present) - anchors.history.keys() - set(young))
+    listed = set(anchors.history)
+    unlisted = sorted(name for name in set(present) - listed - set(young) if not followed(name, listed))
     if unlisted:
         raise EvidenceIncomplete(f"got log {', '.join(unlisted)}, which no checkpoint set lists", step="A5")
 
@@ -205,6 +207,7 @@ class _Sets:
         self._current: CheckpointSet | None = None
         self._place = (0, 0)
         self._heads: dict[str, LogHead] = {}
+        self._listed: set[str] = set()
         self.history: dict[str, list[LogHead]] = {}
         self.positions: dict[str, list[tuple[int, int]]] = {}
         self.times: list[array[int]] = []
@@ -260,7 +263,7 @@ class _Sets:
         """A3, once all entries of a set are in."""
         if self._current is None:
             return
-        gone = sorted(self.history.keys() - self._heads.keys())
+        gone = sorted(name for name in self._listed - self._heads.keys() if not followed(name, self._heads))
         if gone:
             raise self._error(f"set {self._current.sequence} does not list {gone[0]}, which an earlier one does", "A3")
         for name, head in self._heads.items():
@@ -270,6 +273,7 @@ class _Sets:
             if not seen or head != seen[-1]:
                 seen.append(head)
                 self.positions.setdefault(name, []).append(self._place)
+        self._listed = set(self._heads)
 
     def end_log(self) -> None:
         self._close()

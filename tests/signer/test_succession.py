@@ -26,6 +26,7 @@ from signed_ledger import (
 
 from schemas.errors import EvidenceIncomplete, LedgerContradiction, LockLost, Refused, Unavailable, VerificationError
 from schemas.ids import Offset, Shard
+from signer.checkpoint_set import decode_set
 from signer.genesis import parse_genesis
 from signer.keyfile import FileKey, deployment_vkey
 from signer.ledger import ledger_key
@@ -96,6 +97,86 @@ def test_partitions_are_recorded_in_the_reason() -> None:
     assert with_partitions("first log of this shard", "control", 1) == "first log of this shard"
     for reason in ("first log of this shard", "partitions of events: 3 or so", "partitions of events: 3; a drill"):
         assert recorded_partitions(reason) is None
+
+
+# --- quarters
+
+
+NEXT_QUARTER_MS = 1_767_225_600_000 + 3_600_000
+"""2026-01-01 01:00 UTC."""
+
+
+async def test_a_quarter_ends_every_log_by_itself() -> None:
+    world = World()
+    await world.append(300)
+    await world.append(20, topic="control")
+    await world.sign()
+    await world.anchor()
+    changes: list[LogChange] = []
+
+    async def told(change: LogChange) -> None:
+        changes.append(change)
+
+    world.now = NEXT_QUARTER_MS
+    await world.append(50)
+    await world.sign(on_logs=told)
+    await world.anchor()
+    world.now += 10_000
+    await world.anchor()
+    logs = {log.origin: log.closed for log in world.control.logs()}
+    assert logs == {
+        name.replace("2025q4", term): term == "2025q4"
+        for name in (EVENTS_ORIGIN, ANCHOR_ORIGIN, EVENTS_ORIGIN.replace("events", "control"))
+        for term in ("2025q4", "2026q1")
+    }
+    events = parse_genesis(world.ledger.genesis(EVENTS_ORIGIN.replace("2025q4", "2026q1")))
+    assert events.reason == "quarter: 2025q4 → 2026q1; partitions of events: 1"
+    assert recorded_partitions(events.reason) == 1
+    assert {change.reason.partition(";")[0] for change in changes} == {"quarter: 2025q4 → 2026q1"}
+    report = world.verify(source=await world.evidence(), keys=world.keys)
+    assert (steps(report), report.records) == ([], 370)
+    assert independent(world) == 0
+
+
+async def test_a_set_speaks_of_the_newest_log_of_each_shard() -> None:
+    """What has ended leaves the sets, which would grow for ever; its successor's genesis holds where it ended."""
+    world = await signed(20)
+    world.now = NEXT_QUARTER_MS
+    await world.append(20)
+    await world.sign()
+    for _ in range(3):
+        await world.anchor()
+        world.now += 10_000
+    anchor = ANCHOR_ORIGIN.replace("2025q4", "2026q1")
+    lock = world.control.lock(anchor)
+    assert lock is not None
+    last = decode_set(world.ledger.entry(anchor, lock.size, lock.size - 1))
+    assert [head.origin for head in last.heads] == [EVENTS_ORIGIN.replace("2025q4", "2026q1")]
+    assert steps(world.verify()) == []
+    cut = world.copy()
+    for info in list(cut.objects.list(f"ledger/{EVENTS_ORIGIN}/")):
+        cut.objects.delete([info.key])
+    assert ("A5", 2) in steps(cut.verify(control=None)), "it is missed all the same"
+    assert independent(cut) == 2
+
+
+async def test_a_running_signer_meets_the_end_of_the_quarter() -> None:
+    world = World()
+    await world.append(5)
+    await world.sign()
+    signer = world.signer(compare=0.01, poll=0.01)
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(signer.sign(world.shards, stop))
+    await eventually(lambda: all(one.state == "signing" for one in signer.snapshot().shards) and world.shards != [])
+    world.now = NEXT_QUARTER_MS
+    await eventually(lambda: sum(log.closed for log in world.control.logs()) == 2)
+    await world.append(5)
+    second = EVENTS_ORIGIN.replace("2025q4", "2026q1")
+    await eventually(lambda: (lock := world.control.lock(second)) is not None and lock.size == 6)
+    stop.set()
+    await task
+    await world.anchor()
+    assert steps(world.verify()) == []
 
 
 # --- a seamless succession

@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -70,7 +70,7 @@ def verify(objects: Mapping[str, bytes], deployment_key: str, now_ms: int) -> li
     for log in shards:
         try:
             opened = json.loads(objects[f"ledger/{log}/genesis.json"])["opened_ms"]
-            if listed and log not in history and now_ms - opened > FRESHNESS_MS:
+            if listed and log not in history and not _followed(log, history) and now_ms - opened > FRESHNESS_MS:
                 problems.append(Absent(f"A5: {log} is not listed"))
             records += verify_shard(objects, log, public, history.get(log, []))
         except Failure as failure:
@@ -322,17 +322,31 @@ def verify_anchors(
         read_sets(log, genesis, entries[1:], sets)
     if not sets:
         raise Absent(f"A2: {last}: no set")
+    listed: set[str] = set()
     for sequence, _, heads in sets:
-        if history.keys() - heads.keys():
+        if any(not _followed(log, heads) for log in listed - heads.keys()):
             raise Failure(f"A3: set {sequence} leaves out a log")
         for name, head in heads.items():
             before = history.setdefault(name, [])
             if before and (head[0] < before[-1][0] or (head[0] == before[-1][0] and head != before[-1])):
                 raise Failure(f"A3: {name} at set {sequence}")
             before.append(head)
+        listed = set(heads)
     if now_ms - sets[-1][1] > FRESHNESS_MS:
         problems.append(Absent(f"A4: {last}: last set is {now_ms - sets[-1][1]} ms old"))
     return history
+
+
+def _followed(log: str, others: Iterable[str]) -> bool:
+    """Whether another of the same shard, of a later term, is among them."""
+    shard, term = log.rsplit("/", 1)
+    later = [other.rsplit("/", 1) for other in others]
+    return any(one == shard and _order(when) > _order(term) for one, when in later)
+
+
+def _order(term: str) -> tuple[str, int]:
+    quarter, _, number = term.partition(".")
+    return quarter, int(number or 1)
 
 
 def read_sets(
