@@ -68,6 +68,12 @@ def directory_loaded(sha256: str, tenant: str, counts: dict[str, int], operator:
     return Act("directory.load", "admin", operator, tenant=whose, details=facts, extras=facts)
 
 
+def bundle_exported(selection: str, records: int, note: str, tenant: str, operator: str) -> Act:
+    """Records are about to leave in the clear, as an evidence bundle."""
+    details = {"selection": selection, "records": records, "note": note, "export_tenant": tenant}
+    return Act("export.bundle", "access", operator, tenant=tenant or SYSTEM, details=details)
+
+
 def keys_exported(grant: Grant, operator: str, count: int, digest: str, note: str) -> Act:
     """Subject keys are about to be handed out. ``digest`` names them: see :func:`affidavit.grants.key_ids_digest`."""
     details = {

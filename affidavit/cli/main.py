@@ -14,6 +14,7 @@ from affidavit.cli import (
     completeness,
     doctor,
     exits,
+    export,
     gateways,
     grant,
     identity,
@@ -51,6 +52,7 @@ app.command("completeness")(completeness.completeness)
 app.add_typer(verify.verify, name="verify")
 app.add_typer(log.log, name="log")
 app.add_typer(anchors.anchors, name="anchors")
+app.add_typer(export.export, name="export")
 app.add_typer(witness.witness, name="witness")
 app.add_typer(token.tokens, name="token")
 setup.keys.command("export")(grant.export)
