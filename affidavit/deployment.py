@@ -7,13 +7,14 @@ import os
 import time
 from pathlib import Path
 
+from affidavit.custody import signing_key
 from affidavit.layout import Layout
 from affidavit.sections import Deployment
 from affidavit.settings import Settings, initial_config, make_deployment
 from collector.auth import mint_token
 from schemas.errors import ConfigurationError
 from schemas.ids import EVENTS
-from signer.keyfile import create_key, deployment_vkey, load_key
+from signer.keyfile import create_key, deployment_vkey
 from stores.control.database import ControlDatabase
 from stores.keys.kek import create_kek_file
 
@@ -45,10 +46,10 @@ def initialise(layout: Layout, deployment: Deployment, settings: Settings) -> li
         made += [f"control database: migration {name}" for name in control.migrate()]
         complete = control.setting("format") is not None
         if complete:
-            _refuse_lost_keys(layout)
+            _refuse_lost_keys(layout, settings)
         control.fix_setting("deployment", deployment.name)
         control.fix_setting("shards", str(deployment.shards))
-        made += _make_keys(layout, deployment)
+        made += _make_keys(layout, deployment, settings)
         made += _make_topics(settings, deployment)
         _check_bucket(settings)
         made += _make_query_token(layout, control)
@@ -122,16 +123,18 @@ def _strangers(layout: Layout) -> list[str]:
     return sorted(entry.name for entry in layout.root.iterdir() if entry.name.split("-")[0] not in ours)
 
 
-def _make_keys(layout: Layout, deployment: Deployment) -> list[str]:
+def _make_keys(layout: Layout, deployment: Deployment, settings: Settings) -> list[str]:
     made = []
     if not layout.kek.exists():
         create_kek_file(layout.kek)
         made.append(f"key-encryption key {layout.kek}")
-    if not layout.signing_key.exists():
-        create_key(layout.signing_key)
-        made.append(f"signing key {layout.signing_key}")
+    path = settings.signer.key or layout.signing_key
+    if settings.custody.kind == "file" and not path.exists():
+        passphrase = settings.signer.passphrase
+        create_key(path, passphrase.get_secret_value().encode() if passphrase else None)
+        made.append(f"signing key {path}")
     if not layout.verifier_key.exists():
-        write_private(layout.verifier_key, deployment_vkey(load_key(layout.signing_key), deployment.name) + "\n")
+        write_private(layout.verifier_key, deployment_vkey(signing_key(layout, settings), deployment.name) + "\n")
         made.append(f"verifier key {layout.verifier_key}")
     return made
 
@@ -176,12 +179,13 @@ def _make_query_token(layout: Layout, control: ControlDatabase) -> list[str]:
     return [f"query token {layout.query_token}"]
 
 
-def _refuse_lost_keys(layout: Layout) -> None:
+def _refuse_lost_keys(layout: Layout, settings: Settings) -> None:
     for path, loss in (
         (layout.kek, "nothing that was recorded can be read without it"),
-        (layout.signing_key, "the ledger cannot go on without it"),
+        (settings.signer.key or layout.signing_key, "the ledger cannot go on without it"),
     ):
-        if not path.exists():
+        elsewhere = path != layout.kek and settings.custody.kind != "file"
+        if not path.exists() and not elsewhere:
             raise ConfigurationError(f"{path} is missing, and {loss}: restore it from its backup")
 
 

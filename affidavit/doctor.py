@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from affidavit.custody import signing_key
 from affidavit.deployment import control_url, is_initialised
 from affidavit.engine import query_client
 from affidavit.layout import Layout
@@ -24,7 +25,7 @@ from affidavit.wiring import Wiring
 from collector.auth import token_digest
 from schemas.errors import AffidavitError, ConfigurationError
 from signer.genesis import parse_genesis
-from signer.keyfile import load_key, show_key
+from signer.keyfile import show_key
 from signer.origin import ANCHOR_SHARD
 from stores.control.database import HEAD, ControlDatabase
 from stores.keys.kek import FileKek
@@ -59,7 +60,7 @@ def examine(layout: Layout) -> Iterator[Check]:
     if settings is None:
         return
     yield _migrations(layout, settings)
-    yield from _keys(layout)
+    yield from _keys(layout, settings)
     yield _disk(layout)
     yield from _ports(layout, settings)
     try:
@@ -118,18 +119,18 @@ def _migrations(layout: Layout, settings: Settings) -> Check:
     return Check("migrations", "failure", f"control database at {version}, expected {HEAD}", "run affidavit up or init")
 
 
-def _keys(layout: Layout) -> Iterator[Check]:
+def _keys(layout: Layout, settings: Settings) -> Iterator[Check]:
     try:
         yield Check("key-encryption key", "ok", FileKek(layout.kek).kek_id)
     except AffidavitError as error:
         yield Check("key-encryption key", "failure", str(error), "restore it from its backup: nothing opens without it")
     try:
-        shown = show_key(load_key(layout.signing_key), load(layout).deployment.name)
-        pinned = layout.verifier_key.read_text(encoding="utf-8").strip()
+        shown = show_key(signing_key(layout, settings), settings.deployment.name)
+        pinned = layout.verifier_key.read_text(encoding="utf-8").split()
     except (AffidavitError, OSError) as error:
         yield Check("signing key", "failure", str(error), "restore it from its backup")
         return
-    if shown.vkey != pinned:
+    if shown.vkey not in pinned:
         yield Check("signing key", "failure", f"it is not the key of {layout.verifier_key}", "restore the right one")
     else:
         yield Check("signing key", "ok", shown.fingerprint)

@@ -217,11 +217,62 @@ class SignerSettings(Section):
 
     key: Path | None = None
     """File of the signing key; ``keys/signer.key`` in the data directory when left out."""
-
+    passphrase: SecretStr | None = None
+    """Of that file, if it is under one."""
     linger_seconds: float = Field(default=0.25, gt=0, le=60)
     """Longest wait before a checkpoint covers what was received."""
     anchor_seconds: float = Field(default=10.0, gt=0, le=3600)
     """Time between two checkpoint sets in the anchor log. Silence longer than three of them is reported."""
+
+
+class CustodySettings(Section):
+    """Who keeps the signing key of the ledger."""
+
+    kind: Literal["file", "aws-kms", "vault", "pkcs11"] = "file"
+    """``file``: as ``[signer]`` says. The others sign and never give the key out."""
+    key_id: str = ""
+    """``aws-kms``: id, ARN or alias. ``vault``: name of the Transit key. ``pkcs11``: label of the key pair."""
+    url: str = ""
+    """``vault``: e.g. ``https://vault.example.com:8200``."""
+    mount: str = "transit"
+    """``vault``: where the Transit engine is mounted."""
+    version: int | None = Field(default=None, ge=1)
+    """``vault``: which version of the key; the latest at start when left out."""
+    namespace: str = ""
+    """``vault``: namespace of Vault Enterprise."""
+    token: SecretStr | None = None
+    """``vault``: a token that may sign with the key and read its public half."""
+    ca_file: Path | None = None
+    """``vault``: authorities that may have signed its certificate, PEM; the system's when left out."""
+    region: str = ""
+    """``aws-kms``: region of the key; the AWS SDK's usual chain when left out."""
+    endpoint: str = ""
+    """``aws-kms``: URL of a service that is not AWS's own."""
+    access_key: str = ""
+    """``aws-kms``: access key; the AWS SDK's usual chain when left out."""
+    secret_key: SecretStr | None = None
+    """``aws-kms``: its secret."""
+    module: Path | None = None
+    """``pkcs11``: the vendor's library."""
+    token_label: str = ""
+    """``pkcs11``: label of the token."""
+    pin: SecretStr | None = None
+    """``pkcs11``: PIN of the token's user."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        wanted = {
+            "file": (),
+            "aws-kms": ("key_id",),
+            "vault": ("key_id", "url", "token"),
+            "pkcs11": ("key_id", "module", "token_label", "pin"),
+        }[self.kind]
+        absent = [name for name in wanted if not getattr(self, name)]
+        if absent:
+            raise ValueError(f"custody {self.kind} needs {' and '.join(absent)}")
+        if self.url and not (self.url.startswith("https://") or _is_loopback(_host(self.url))):
+            raise ValueError(f"got {self.url}, expected https://: the token would cross the network in the clear")
+        return self
 
 
 class AnchorSettings(Section):

@@ -28,6 +28,7 @@ from affidavit.sections import (
     CloudflareSettings,
     CollectorSettings,
     ControlSettings,
+    CustodySettings,
     Deployment,
     FeedSettings,
     FetchSettings,
@@ -71,6 +72,7 @@ class Settings(Section):
     control: ControlSettings = ControlSettings()
     objects: ObjectsSettings = ObjectsSettings()
     signer: SignerSettings = SignerSettings()
+    custody: CustodySettings = CustodySettings()
     anchors: dict[Name, AnchorSettings] = Field(default_factory=dict)
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     archive: ArchiveSettings = ArchiveSettings()

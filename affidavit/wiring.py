@@ -232,9 +232,9 @@ class Wiring:
     @cached_property
     def signing_key(self) -> SigningKey:
         """The key of the ledger."""
-        from signer.keyfile import load_key
+        from affidavit.custody import signing_key
 
-        return load_key(self.settings.signer.key or self.layout.signing_key)
+        return signing_key(self.layout, self.settings)
 
     def anchors_outside(self) -> AnchorRunner:
         """What vouches for the anchor log."""

@@ -8,6 +8,7 @@
     A9   every token in a set is that of an attestation that is here, of a smaller head, and not later than the set
     A10  what the policy demands has vouched for a head, and not too long ago
     A11  the log has every checkpoint of which a locked copy exists elsewhere
+    A12  of a log that a revoked key signed, every leaf was vouched for before its revocation
 
 Attestations of anchors that the policy does not list prove nothing and are counted. A receipt of a locked copy is the
 operator's own word: A11 looks at the copies.
@@ -18,6 +19,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from schemas.entry import ZERO
@@ -362,6 +364,40 @@ def vouched_ranges(anchors: Anchors, covered: Sequence[Covered], origin: str) ->
             for a, b in zip(ranges[::2], ranges[1::2], strict=False)
         ] + ranges[len(ranges) & ~1 :]
     return ranges
+
+
+def check_revoked(
+    anchors: Anchors, covered: Sequence[Covered], policy: Policy, origin: str, public_key: bytes, size: int
+) -> None:
+    """Step A12, for one log: whoever has a stolen key can sign anything, and cannot have had it vouched for before.
+
+    Raises:
+        VerificationError: leaves that nobody vouches for from before the revocation.
+    """
+    for revoked in policy.revoked:
+        if revoked.public_key != public_key:
+            continue
+        early = [one for one in covered if one.time_ms < revoked.since_ms]
+        ranges = anchor_ranges(early, anchors, origin)
+        done = ranges[-1].last + 1 if ranges else 0
+        if done < size:
+            raise VerificationError(
+                f"{origin}: leaves {done} to {size - 1} are signed with a key that is revoked since "
+                f"{_date(revoked.since_ms)}, and nobody vouches that they existed before",
+                step="A12",
+            )
+
+
+def anchor_ranges(covered: Sequence[Covered], anchors: Anchors, origin: str) -> list[VouchedRange]:
+    """:func:`vouched_ranges`, of an anchor log itself, too."""
+    if origin not in anchors.origins:
+        return vouched_ranges(anchors, covered, origin)
+    own = [one for one in covered if anchors.origins[one.log] == origin]
+    return [VouchedRange(0, own[-1].size - 1, own[-1].time_ms, own[-1].by)] if own else []
+
+
+def _date(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _stored(objects: Objects, origin: str) -> Iterator[StoredHead]:

@@ -14,6 +14,8 @@ the file. An unknown one is an error, for a misspelt rule would be no rule::
     #: authorities <k>                               so many of them must vouch; 1 where any is listed
     #: rekor <name> <vkey>                           a Rekor v2 log
     #: max-age <seconds>                             how long ago they last vouched, at most
+    #: revoked <vkey> <time>                         a key of the deployment that others may have had since then (RFC
+                                                     3339); what it signed counts where it was vouched for before
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from schemas.errors import MalformedInput
 from signer import strict_base64
@@ -58,6 +61,14 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoked:
+    """A key of the deployment, and since when somebody else may have it, milliseconds since 1970 UTC."""
+
+    public_key: bytes
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RekorLog:
     """A Rekor v2 log; its key's name is the origin of its checkpoints."""
 
@@ -74,6 +85,7 @@ class Policy:
         witnesses, groups, quorum: ``quorum`` is ``""`` where none is asked for.
         authorities, authorities_needed, rekor: see the module.
         max_age_seconds: ``None`` where the policy sets no bound.
+        revoked: keys of the deployment that must not be believed for what came later.
         digest: SHA-256 of the file; 32 zero bytes of a policy that was not read from one.
     """
 
@@ -85,6 +97,7 @@ class Policy:
     authorities_needed: int = 0
     rekor: tuple[RekorLog, ...] = ()
     max_age_seconds: int | None = None
+    revoked: tuple[Revoked, ...] = ()
     digest: bytes = field(default=bytes(32), compare=False)
 
     def cosigned(self, names: Collection[str]) -> bool:
@@ -149,6 +162,10 @@ def format_policy(policy: Policy) -> bytes:
     lines += [f"{_OWN}rekor {one.name} {format_vkey(one.key)}" for one in policy.rekor]
     if policy.max_age_seconds is not None:
         lines.append(f"{_OWN}max-age {policy.max_age_seconds}")
+    for one in policy.revoked:
+        key = VerifierKey(trust.deployment, one.public_key)
+        moment = datetime.fromtimestamp(one.since_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        lines.append(f"{_OWN}revoked {format_vkey(key)} {moment.replace('+00:00', 'Z')}")
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -165,6 +182,7 @@ class _Reader:
         self._needed: int | None = None
         self._rekor: dict[str, RekorLog] = {}
         self._max_age: int | None = None
+        self._revoked: list[Revoked] = []
 
     def read(self, line: str) -> None:
         if line.startswith(_OWN):
@@ -187,6 +205,7 @@ class _Reader:
             needed,
             tuple(self._rekor.values()),
             self._max_age,
+            self._checked_revoked(),
             digest,
         )
 
@@ -224,13 +243,21 @@ class _Reader:
                 if key.algorithm != ED25519:
                     raise MalformedInput(f"got Rekor key {vkey[:120]!r}, expected one of type 0x01 (Ed25519)")
                 self._rekor[name] = RekorLog(name, key)
+            case ["revoked", vkey, moment]:
+                self._revoked.append(Revoked(parse_vkey(vkey).public_key, _moment(moment)))
             case ["max-age", number] if self._max_age is None:
                 self._max_age = _number(number)
             case _:
                 raise MalformedInput(
-                    f"got {_OWN}{' '.join(words)[:120]!r}, expected authority, authorities, rekor or max-age, each "
-                    "name and each number once"
+                    f"got {_OWN}{' '.join(words)[:120]!r}, expected authority, authorities, rekor, "
+                    "max-age or revoked, each name and each number once"
                 )
+
+    def _checked_revoked(self) -> tuple[Revoked, ...]:
+        strange = {one.public_key for one in self._revoked} - set(parse_trust(self._logs).public_keys)
+        if strange:
+            raise MalformedInput("got a revoked key that no log line has: keep its log line, for what came before")
+        return tuple(self._revoked)
 
     def _new(self, name: str) -> str:
         if name == NONE or name in self._witnesses or name in self._groups:
@@ -262,3 +289,13 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise MalformedInput(f"got {text[:40]!r}, expected a decimal number")
     return int(text)
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise MalformedInput(f"got time {text[:40]!r}, expected one such as 2026-11-24T18:00:00Z") from None
+    if moment.tzinfo is None:
+        raise MalformedInput(f"got time {text[:40]!r} without its zone, expected one such as 2026-11-24T18:00:00Z")
+    return int(moment.timestamp() * 1000)

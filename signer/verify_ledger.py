@@ -16,6 +16,7 @@ from signer.attested import (
     Attested,
     CopyStores,
     archived_heads,
+    check_revoked,
     copied_heads,
     verify_attested,
     vouched_ranges,
@@ -23,9 +24,10 @@ from signer.attested import (
 from signer.clock import SYSTEM_CLOCK, Clock
 from signer.genesis import Genesis
 from signer.ledger import Ledger, shard_logs
+from signer.note import parse_vkey
 from signer.origin import ANCHOR_SHARD, Origin
 from signer.policy import Policy, policy_of
-from signer.report import INCOMPLETE, Findings, LogReport, OnProgress, Report
+from signer.report import INCOMPLETE, Findings, LogReport, OnProgress, Report, worst
 from signer.trust import Trust
 from signer.verify import LogVerification, lock_head, read_genesis
 from signer.verify_anchors import FRESHNESS_MS, Anchors, verify_anchors, verify_freshness, verify_origins
@@ -168,7 +170,25 @@ class _LedgerVerification:
             failures=findings.count,
             exit_code=findings.exit_code,
         )
-        return anchors, report
+        return anchors, self._revoked(report, anchors, names[-1])
+
+    def _revoked(self, report: LogReport, anchors: Anchors, origin: str) -> LogReport:
+        """Step A12, where the policy revokes a key."""
+        policy = self._scope.policy
+        if policy is None or not policy.revoked or not report.size or self._attested is None:
+            return report
+        findings = Findings(origin)
+        try:
+            key = parse_vkey(read_genesis(self._ledger, origin, self._trust)[0].vkey).public_key
+            check_revoked(anchors, self._attested.covered, policy, origin, key, report.size)
+        except VerificationError as error:
+            findings.add_error(error)
+        return replace(
+            report,
+            findings=(*report.findings, *findings.kept),
+            failures=report.failures + findings.count,
+            exit_code=worst([report.exit_code, findings.exit_code]),
+        )
 
     def _known_heads(self, origin: str) -> list[KnownHead]:
         """What is known of an anchor log beside its tree: archived checkpoints (A6) and locked copies (A11)."""
@@ -250,4 +270,5 @@ class _LedgerVerification:
             return report
         covered = self._attested.covered if self._attested else ()
         vouched = tuple(vouched_ranges(anchors, covered, name))
+        report = self._revoked(report, anchors, name)
         return replace(report, anchored_size=anchors.last_size(name), anchored_ms=anchors.last_ms, vouched=vouched)

@@ -8,7 +8,8 @@
     B3  every record's entry is in a log whose checkpoint is signed: C2SP signed-note, tlog-checkpoint, tlog-proof
     B4  every part shown is what its entry commits to: HMAC-SHA256 under the salt
     B5  a checkpoint set states the record's log, and is itself in the anchor log, whose checkpoint is signed
-    B6  what vouches for that checkpoint verifies (RFC 3161, C2SP tlog-cosignature, Rekor v2), and meets the policy
+    B6  what vouches for that checkpoint verifies (RFC 3161, C2SP tlog-cosignature, Rekor v2), and meets the policy;
+        what a revoked key signed was vouched for before its revocation
 
 Exit codes: 0 verified; 1 something contradicts; 2 something is missing; 3 usage. Give the policy that you got from
 somebody you trust: the one in the bundle is only what its maker says.
@@ -120,20 +121,25 @@ def ed25519(public: bytes, signature: bytes, message: bytes, whose: str) -> None
 
 def open_checkpoint(data: bytes, keys: list[Key]) -> Checkpoint:
     """The checkpoint of a note, signed by one of the keys under the log's own name."""
+    return open_signed(data, keys)[0]
+
+
+def open_signed(data: bytes, keys: list[Key]) -> tuple[Checkpoint, bytes]:
+    """The same, and the key that signed."""
     note = parse_note(data)
     origin, size, root, *rest = note.text.split("\n")
     if rest != [""] or not size.isdigit():
         raise Failure(f"{origin}: not a checkpoint")
     known = [Key(origin, key.public, 1) for key in keys if origin == key.name or origin.startswith(key.name + "/")]
-    found = 0
+    found = b""
     for name, ident, signature in note.signatures:
         for key in known:
             if (name, ident) == (key.name, key.ident):
                 ed25519(key.public, signature, note.text.encode(), origin)
-                found += 1
+                found = key.public
     if not found:
         raise Failure(f"{origin}: no key of the policy signed its checkpoint")
-    return Checkpoint(origin, int(size), unbase64(root))
+    return Checkpoint(origin, int(size), unbase64(root)), found
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -159,17 +165,17 @@ def check_inclusion(index: int, head: Checkpoint, leaf: bytes, path: list[bytes]
         raise Failure(f"{head.origin}: leaf {index} is not in the tree of size {head.size}")
 
 
-def check_proof(data: bytes, leaf: bytes, keys: list[Key]) -> tuple[int, Checkpoint]:
-    """A tlog-proof: index of the leaf, and the checkpoint that it is in."""
+def check_proof(data: bytes, leaf: bytes, keys: list[Key]) -> tuple[int, Checkpoint, bytes]:
+    """A tlog-proof: index of the leaf, the checkpoint that it is in, and the key that signed."""
     head, _, note = data.partition(b"\n\n")
     first, *lines = head.decode().split("\n")
     lines = lines[1:] if lines and lines[0].startswith("extra ") else lines
     if first != "c2sp.org/tlog-proof@v1" or not lines or not lines[0].startswith("index "):
         raise Failure("not a tlog-proof")
-    checkpoint = open_checkpoint(note, keys)
+    checkpoint, public = open_signed(note, keys)
     index = int(lines[0][6:])
     check_inclusion(index, checkpoint, leaf, [unbase64(line) for line in lines[1:]])
-    return index, checkpoint
+    return index, checkpoint, public
 
 
 # --- the policy
@@ -185,6 +191,7 @@ class Policy(NamedTuple):
     authorities: dict[str, list[bytes]]
     needed: int
     rekor: dict[str, Key]
+    revoked: dict[bytes, datetime]
 
     def met(self, names: set[str]) -> bool:
         """Whether cosignatures of these witnesses meet the quorum."""
@@ -195,13 +202,13 @@ class Policy(NamedTuple):
 
 
 def parse_policy(data: bytes) -> Policy:
-    policy = Policy([], {}, [], "", {}, -1, {})
+    policy = Policy([], {}, [], "", {}, -1, {}, {})
     quorums = 0
     for line in data.decode().splitlines():
         words = line[3:].split() if line.startswith("#: ") else [] if line.startswith("#") else line.split()
         if not words:
             continue
-        kind, rest = ("#: " if line.startswith("#: ") else "") + words[0], words[1:]
+        kind, rest = words[0] if not line.startswith("#") else "", words[1:]
         if kind == "log":
             policy.logs.append(parse_vkey(rest[0]))
         elif kind == "witness":
@@ -212,17 +219,28 @@ def parse_policy(data: bytes) -> Policy:
         elif kind == "quorum":
             quorums += 1
             policy = policy._replace(quorum="" if rest[0] == "none" else rest[0])
-        elif kind == "#: authority":
-            policy.authorities[rest[0]] = [unbase64(one) for one in rest[1:]]
-        elif kind == "#: authorities":
-            policy = policy._replace(needed=int(rest[0]))
-        elif kind == "#: rekor":
-            policy.rekor[rest[0]] = parse_vkey(rest[1])
-        elif kind not in ("#: max-age", "#: revoked"):
+        elif line.startswith("#: "):
+            policy = _own_rule(policy, words[0], rest)
+        else:
             raise Failure(f"policy: {line[:60]!r} is no rule")
     if quorums != 1 or not policy.logs:
         raise Failure("policy: expected a log line and one quorum line")
     return policy if policy.needed >= 0 else policy._replace(needed=min(1, len(policy.authorities)))
+
+
+def _own_rule(policy: Policy, kind: str, rest: list[str]) -> Policy:
+    """A rule that tlog-policy has no words for."""
+    if kind == "authority":
+        policy.authorities[rest[0]] = [unbase64(one) for one in rest[1:]]
+    elif kind == "authorities":
+        return policy._replace(needed=int(rest[0]))
+    elif kind == "rekor":
+        policy.rekor[rest[0]] = parse_vkey(rest[1])
+    elif kind == "revoked":
+        policy.revoked[parse_vkey(rest[0]).public] = datetime.fromisoformat(rest[1].replace("Z", "+00:00"))
+    elif kind != "max-age":
+        raise Failure(f"policy: #: {kind} is no rule")
+    return policy
 
 
 # --- RFC 3161
@@ -423,18 +441,19 @@ class Verification:
             "time": None,
             "by": "",
         }
-        for step, work in (("B3", self._entry), ("B4", self._parts), ("B6", self._anchor)):
+        for step, work in (("B3", self._entry), ("B4", self._parts), ("B6", self._anchor), ("B6", self._revoked)):
             try:
                 work(record, entry, found)
             except Failure as error:
                 self.problems.append((step, f"{address}: {error}", error.code))
             except (ValueError, KeyError, IndexError, TypeError, StopIteration, InvalidSignature) as error:
                 self.problems.append((step, f"{address}: {type(error).__name__}: {error}", 1))
+        found.pop("key", None)
         return found
 
     def _entry(self, record: dict[str, Any], entry: bytes, found: dict[str, Any]) -> None:
         """B3."""
-        index, head = check_proof(self.bundle.read(record["proof"]), leaf_hash(entry), self.policy.logs)
+        index, head, found["key"] = check_proof(self.bundle.read(record["proof"]), leaf_hash(entry), self.policy.logs)
         offset = int.from_bytes(entry[2:10], "big")
         topic, _, where = record["address"].partition("@")
         if (head.origin, index) != (record["origin"], record["index"]) or f"/{topic}/" not in f"/{head.origin}":
@@ -478,10 +497,16 @@ class Verification:
         taken = self.bundle.read(anchor["set"])
         if head not in read_set(taken):
             raise Failure("the checkpoint set does not state this head")
-        _, anchored = check_proof(self.bundle.read(anchor["set_proof"]), leaf_hash(taken), self.policy.logs)
+        _, anchored, _ = check_proof(self.bundle.read(anchor["set_proof"]), leaf_hash(taken), self.policy.logs)
         found["time"], found["by"] = self._vouched(anchor["folder"], anchored)
         if found["time"] is None and wanted:
             raise Absent("what vouches for it does not meet the policy")
+
+    def _revoked(self, record: dict[str, Any], entry: bytes, found: dict[str, Any]) -> None:
+        """B6, for keys that somebody else may have had."""
+        since = self.policy.revoked.get(found.get("key", b""))
+        if since is not None and (found["time"] is None or datetime.fromisoformat(found["time"]) >= since):
+            raise Failure(f"its key is revoked since {since.isoformat()}, and nobody vouches that it existed before")
 
     def _vouched(self, folder: str, anchored: Checkpoint) -> tuple[str | None, str]:
         """Since when, and by whom, the checkpoint in a folder is vouched for."""

@@ -75,13 +75,15 @@ def keys_show(data: options.Data = None, as_json: options.Json = False) -> None:
     \b
       affidavit keys show --data /srv/affidavit
     """
+    from affidavit.custody import signing_key
     from affidavit.deployment import require_initialised
     from affidavit.settings import data_directory, load
-    from signer.keyfile import load_key, show_key
+    from signer.keyfile import show_key
     from stores.keys.kek import FileKek
 
     layout = require_initialised(data_directory(data))
-    shown = show_key(load_key(layout.signing_key), load(layout).deployment.name)
+    settings = load(layout)
+    shown = show_key(signing_key(layout, settings), settings.deployment.name)
     kek = FileKek(layout.kek).kek_id
     if as_json:
         output.emit_json(

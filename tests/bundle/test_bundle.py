@@ -10,6 +10,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from schemas.errors import ConfigurationError, EvidenceIncomplete, VerificationE
 from schemas.ids import Shard
 from signer.merkle import leaf
 from signer.note import VerifierKey
-from signer.policy import policy_of
+from signer.policy import Revoked, format_policy, policy_of
 from signer.tlog_proof import parse_proof, verify_proof
 
 STANDALONE = Path(__file__).resolve().parents[2] / "affidavit/bundle/standalone.py"
@@ -180,3 +181,13 @@ def test_what_is_no_bundle(tmp_path: Path, data: bytes) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode in (2, 3)
     assert "Traceback" not in done.stderr
+
+
+def test_a_revoked_key_counts_for_what_was_vouched_for_before(bundled: Bundled, tmp_path: Path) -> None:
+    for since, code in ((2**41, 0), (1, 1)):
+        revoked = (Revoked(bundled.made.world.key.public_key, since),)
+        policy = tmp_path / f"policy-{code}"
+        policy.write_bytes(format_policy(replace(bundled.made.policy, revoked=revoked)))
+        found, report = verify(bundled.path, "--policy", policy)
+        assert found == code
+        assert all("its key is revoked since 1970" in one["message"] for one in report["problems"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from bundle_files import Files, rewritten
 from bundle_tampering import TAMPERING
 from bundles import Bundled
 from chromium import Chromium
+
+from signer.policy import Revoked, format_policy
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +90,11 @@ def test_what_is_no_bundle(browser: Chromium, page: Path, tmp_path: Path) -> Non
     code, text = verify(browser, page, tmp_path / "x.zip", None)
     assert code == 3
     assert "this is not a ZIP file" in text
+
+
+def test_a_revoked_key(browser: Chromium, bundled: Bundled, page: Path, tmp_path: Path) -> None:
+    revoked = (Revoked(bundled.made.world.key.public_key, 1),)
+    (tmp_path / "policy").write_bytes(format_policy(replace(bundled.made.policy, revoked=revoked)))
+    code, text = verify(browser, page, bundled.path, tmp_path / "policy")
+    assert code == 1
+    assert "its key is revoked since 1970-01-01" in text

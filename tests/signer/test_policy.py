@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import MalformedInput
 from signer.note import COSIGNATURE_V1, VerifierKey, format_vkey
-from signer.policy import Authority, Group, Policy, RekorLog, Witness, format_policy, parse_policy, policy_of
+from signer.policy import Authority, Group, Policy, RekorLog, Revoked, Witness, format_policy, parse_policy, policy_of
 from signer.trust import Trust
 
 LOG = format_vkey(VerifierKey("audit.example.com", bytes(32)))
@@ -117,7 +117,8 @@ def policies(draw: st.DrawFn) -> Policy:
     rekor = (RekorLog("r", VerifierKey("rekor.example", bytes(32))),) if draw(st.booleans()) else ()
     age = draw(st.none() | st.integers(0, 10**6))
     trust = Trust("audit.example.com", (bytes(32), bytes([1]) * 32))
-    return Policy(trust, witnesses, tuple(groups), quorum, authorities, needed, rekor, age)
+    revoked = (Revoked(bytes(32), draw(st.integers(0, 2**41))),) if draw(st.booleans()) else ()
+    return Policy(trust, witnesses, tuple(groups), quorum, authorities, needed, rekor, age, revoked)
 
 
 @given(policies())
