@@ -68,6 +68,11 @@ def directory_loaded(sha256: str, tenant: str, counts: dict[str, int], operator:
     return Act("directory.load", "admin", operator, tenant=whose, details=facts, extras=facts)
 
 
+def key_rotated(before: str, after: str, reason: str, operator: str) -> Act:
+    """The signing key is another from now on; both by their fingerprints."""
+    return Act("keys.rotate", "admin", operator, details={"from": before, "to": after, "reason": reason})
+
+
 def bundle_exported(selection: str, records: int, note: str, tenant: str, operator: str) -> Act:
     """Records are about to leave in the clear, as an evidence bundle."""
     details = {"selection": selection, "records": records, "note": note, "export_tenant": tenant}

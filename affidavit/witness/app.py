@@ -36,8 +36,8 @@ class WitnessServer:
     Args:
         name: under which it signs, a schema-less URL.
         key: its own, which no other cosigner shares.
-        logs: the keys of the logs that it witnesses. A key whose name is that of a deployment stands for all of its
-            logs, whose names begin with it.
+        logs: gives the keys of the logs that it witnesses, asked for each request. A key whose name is that of a
+            deployment stands for all of its logs, whose names begin with it.
         state: what it has seen.
         clock: milliseconds since 1970 UTC.
     """
@@ -46,12 +46,12 @@ class WitnessServer:
         self,
         name: str,
         key: SigningKey,
-        logs: Sequence[VerifierKey],
+        logs: Callable[[], Sequence[VerifierKey]],
         state: WitnessState,
         clock: Callable[[], int] = wall_clock,
     ) -> None:
         self._name, self._key, self._state, self._clock = name, key, state, clock
-        self._logs = tuple(logs)
+        self._logs = logs
 
     def app(self) -> Starlette:
         """The routes. They need no token: a log's signature is the credential, and what is shown is public."""
@@ -93,7 +93,7 @@ class WitnessServer:
         names = {origin}
         with suppress(MalformedInput):
             names.add(parse_origin(origin).deployment)
-        return [VerifierKey(origin, key.public_key) for key in self._logs if key.name in names]
+        return [VerifierKey(origin, key.public_key) for key in self._logs() if key.name in names]
 
     async def _add(self, request: Request) -> Response:
         body = bytearray()

@@ -51,7 +51,9 @@ def make_witness(folder: Path, name: str, logs: Sequence[str]) -> MadeWitness:
     if not (folder / KEY).exists():
         create_key(folder / KEY)
     (folder / NAME).write_text(name + "\n", encoding="utf-8")
-    (folder / LOGS).write_text("".join(f"{log}\n" for log in logs), encoding="utf-8")
+    scratch = folder / f"{LOGS}.new"
+    scratch.write_text("".join(f"{log}\n" for log in logs), encoding="utf-8")
+    scratch.replace(folder / LOGS)  # whole or not at all, under a witness that runs
     return MadeWitness(name, _vkey(name, load_key(folder / KEY)))
 
 
@@ -65,12 +67,21 @@ def open_witness(folder: Path) -> Iterator[OpenWitness]:
     if not (folder / NAME).is_file():
         raise ConfigurationError(f"{folder} is no directory of a witness: make one with affidavit witness init")
     name, key = _text(folder / NAME), load_key(folder / KEY)
-    logs = [_log(line) for line in _text(folder / LOGS).splitlines()]
+    _logs(folder)
+
+    def logs() -> list[VerifierKey]:
+        return _logs(folder)
+
     state = WitnessState(folder / STATE)
     try:
         yield OpenWitness(name, _vkey(name, key), state, WitnessServer(name, key, logs, state))
     finally:
         state.close()
+
+
+def _logs(folder: Path) -> list[VerifierKey]:
+    """The list as it is now: a deployment that rotates its key is given the next one while the witness runs."""
+    return [_log(line) for line in _text(folder / LOGS).splitlines()]
 
 
 def _vkey(name: str, key: SigningKey) -> str:

@@ -80,10 +80,14 @@ class Pkcs11Key:
 
     @cached_property
     def _session(self) -> Any:
-        from pkcs11 import NoSuchToken, PinIncorrect, PKCS11Error
+        from pkcs11 import NoSuchToken, PinIncorrect, PKCS11Error, UserAlreadyLoggedIn
 
         try:
-            return self._library.get_token(token_label=self._token_label).open(user_pin=self._pin)
+            token = self._library.get_token(token_label=self._token_label)
+            try:
+                return token.open(user_pin=self._pin)
+            except UserAlreadyLoggedIn:
+                return token.open()  # a login is of the whole process
         except NoSuchToken:
             raise ConfigurationError(f"there is no token {self._token_label}: is the HSM attached?") from None
         except PinIncorrect:

@@ -48,7 +48,7 @@ def witness_server(
     folder.mkdir(parents=True, exist_ok=True)
     key = FileKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
     state = WitnessState(folder / "witness.db")
-    server = WitnessServer(name, key, logs, state, clock)
+    server = WitnessServer(name, key, lambda: logs, state, clock)
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     port: list[int] = []
     listening = threading.Event()
