@@ -362,6 +362,21 @@ class ArchiveSettings(Section):
     """Objects are write-once for this long; set it to the longest regulatory minimum, no more (docs/operations.md)."""
 
 
+class WatchSettings(Listener):
+    """The monitor that follows a ledger as an outsider (``affidavit run monitor``), and its metrics."""
+
+    port: int = Field(default=9465, ge=0, le=65535)
+    """TCP port of the metrics."""
+    interval_seconds: float = Field(default=30.0, ge=1, le=86_400)
+    """Time between two rounds."""
+    silence_seconds: float = Field(default=60.0, gt=0)
+    """A newest checkpoint set that is older raises an alert."""
+    late_seconds: float = Field(default=60.0, gt=0)
+    """A record that was signed so long after the bus took it raises an alert."""
+    webhook: SecretStr | None = None
+    """URL that every new alert is posted to, as JSON."""
+
+
 class WitnessSettings(Listener):
     """A witness, in the directory of one (``affidavit witness init``)."""
 

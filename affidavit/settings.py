@@ -42,6 +42,7 @@ from affidavit.sections import (
     SignerSettings,
     SpoolSettings,
     UpstreamSettings,
+    WatchSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -84,6 +85,7 @@ class Settings(Section):
     feeds: dict[Name, FeedSettings] = Field(default_factory=dict)
     proxy: ProxySettings = ProxySettings()
     witness: WitnessSettings = WitnessSettings()
+    watch: WatchSettings = WatchSettings()
     upstreams: dict[Name, UpstreamSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

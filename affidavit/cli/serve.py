@@ -41,6 +41,7 @@ class RoleName(StrEnum):
     signer = "signer"
     sink = "sink"
     witness = "witness"
+    monitor = "monitor"
 
 
 class SinkName(StrEnum):
@@ -87,6 +88,7 @@ def up(
 def run(
     role: Annotated[RoleName, typer.Argument(help="What to run.", show_default=False)],
     sink: Annotated[SinkName | None, typer.Argument(help="Which sink, for the role sink.", show_default=False)] = None,
+    once: Annotated[bool, typer.Option("--once", help="With monitor: one round, and its exit code.")] = False,
     data: options.Data = None,
     verbose: Verbose = False,
     as_json: options.Json = False,
@@ -99,7 +101,9 @@ def run(
     because the engine admits one process.
 
     A witness runs over a directory of its own, which affidavit witness init makes, on a machine of whoever is to
-    believe it.
+    believe it. So does a monitor, which follows a ledger as an outsider: its directory holds the policy and, in
+    affidavit.toml, where the ledger lies. With --once it looks once: 0 all is well, 1 rollback, fork or deletion, 2
+    silence, nobody vouches, or late records.
 
     Example:
 
@@ -107,6 +111,7 @@ def run(
       affidavit run collector --data /srv/affidavit
       affidavit run sink clickhouse --data /srv/affidavit
       affidavit run witness --data /srv/witness
+      affidavit run monitor --data /srv/monitor --once
     """
     from affidavit.deployment import require_initialised
     from affidavit.settings import data_directory, load
@@ -118,6 +123,13 @@ def run(
 
         _log(verbose)
         return run_witness(data_directory(data), as_json=as_json)
+    if role is RoleName.monitor:
+        from affidavit.cli.watch import run_monitor
+
+        _log(verbose)
+        return run_monitor(data_directory(data), once=once, as_json=as_json)
+    if once:
+        raise typer.BadParameter("--once is for the role monitor alone")
     layout = require_initialised(data_directory(data))
     command = f"run {role.value}" if sink is None else f"run sink {sink.value}"
     return _serve(layout, load(layout), [(sink or role).value], command, verbose=verbose, as_json=as_json)

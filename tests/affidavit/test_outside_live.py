@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from traffic import send_traffic
 from tsa_server import TimeStampServer
@@ -47,6 +49,17 @@ def document(*words: str | Path, code: int = 0) -> dict[str, Any]:
     return found
 
 
+def first_document(process: subprocess.Popen[str]) -> str:
+    """What a process prints when it is ready."""
+    assert process.stdout is not None
+    text = ""
+    while not text.endswith("}\n"):
+        line = process.stdout.readline()
+        assert line, f"ended early with {process.wait(30)}: {text}"
+        text += line
+    return text
+
+
 @dataclass
 class Anchored:
     """A running deployment with three anchors."""
@@ -78,9 +91,7 @@ def anchored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anchored]:
         command = [sys.executable, "-m", "affidavit", "run", "witness", "--data", str(witness), "--json"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        text = ""
-        while not text.endswith("}\n"):
-            text += process.stdout.readline()
+        text = first_document(process)
         with (data / "affidavit.toml").open("a") as file:
             file.write(
                 f'\n[signer]\nanchor_seconds = 0.5\n[anchors.clock]\nkind = "tsa"\nurl = "{tsa.url}"\n'
@@ -148,6 +159,33 @@ def test_a_session_is_exported_and_verified_elsewhere(anchored: Anchored, tmp_pa
     assert document("export", "bundle", "--where", where, "--source", "archive", *["--out", again, *options[2:]])[
         "records"
     ]
+
+
+def test_a_monitor_follows_from_elsewhere(anchored: Anchored, tmp_path: Path) -> None:
+    (tmp_path / "affidavit.toml").write_text(f'[objects]\ndirectory = "{anchored.data / "objects"}"\n')
+    (tmp_path / "affidavit.toml").chmod(0o600)
+    (tmp_path / "policy").write_text(anchored.policy.read_text())
+    first = document("run", "monitor", "--data", tmp_path, "--once")
+    assert (first["alerts"], first["logs"]) == ([], 3)
+    again = document("run", "monitor", "--data", tmp_path, "--once")
+    assert again["leaves"] >= first["leaves"]
+    command = [sys.executable, "-m", "affidavit", "run", "monitor", "--data", str(tmp_path), "--json"]
+    environment = os.environ | {"AFFIDAVIT_WATCH_PORT": "0"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    text = first_document(process)
+    url = json.loads(text)["url"]
+    eventually(lambda: "affidavit_watch_rounds_total 1.0" in httpx.get(url, trust_env=False).text)
+    assert 'affidavit_watch_alerts{kind="fork"} 0.0' in httpx.get(url, trust_env=False).text
+    process.terminate()
+    assert process.wait(30) == 0
+    process.stdout.close()
+    state = json.loads((tmp_path / "watch.json").read_text())
+    name = next(name for name in state["logs"] if "/events/" in name)
+    state["logs"][name]["size"] += 10**6
+    (tmp_path / "watch.json").write_text(json.dumps(state))
+    told = document("run", "monitor", "--data", tmp_path, "--once", code=1)
+    assert told["alerts"][0]["kind"] == "rollback"
 
 
 def test_a_key_is_rotated_and_the_old_one_revoked(anchored: Anchored) -> None:
