@@ -7,7 +7,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -33,6 +33,8 @@ from stores.objects.local import LocalObjects
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from stores.objects.s3_config import S3Config
+
 SourceName = Literal["archive", "clickhouse", "bus"]
 
 SILENT_INTERVALS = 3
@@ -40,6 +42,22 @@ SILENT_INTERVALS = 3
 
 SLACK_MS = 60_000
 """Added to the time that the archive gathers, before a record counts as not delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOpener:
+    """Where an object store is, for a process that is to open it itself."""
+
+    folder: Path | None
+    bucket: S3Config | None
+
+    def __call__(self) -> Objects:
+        if self.folder is not None:
+            return LocalObjects(self.folder)
+        from stores.objects.s3 import S3Objects
+
+        assert self.bucket is not None
+        return S3Objects(self.bucket)
 
 
 class Exhibits:
@@ -86,6 +104,13 @@ class Exhibits:
         store = LocalObjects(self._folder)
         self._stack.callback(store.close)
         return store
+
+    @property
+    def opener(self) -> StoreOpener:
+        """Opens the object store in another process."""
+        from affidavit.servers import s3_config
+
+        return StoreOpener(self._folder, s3_config(self._settings) if self._folder is None else None)
 
     @cached_property
     def wiring(self) -> Wiring | None:

@@ -51,14 +51,14 @@ def never_hollow(report: Report) -> Report:
 
 def verdict(report: Report, *, pinned: bool) -> list[str]:
     """The lines of a report on a ledger."""
-    lines = [f"{HEADLINES[report.exit_code]}: {report.deployment}, as of {_moment(report.checked_ms)}", ""]
+    lines = [f"{HEADLINES[report.exit_code]}: {report.deployment}, as of {moment(report.checked_ms)}", ""]
     lines += ["checked"]
     for log in report.logs:
         notes = [f"    {note}" for note in log.notes]
         lines += [f"  {_log_line(log)}", *notes, *_findings(log.findings, log.failures)]
     anchors = report.anchors
     if anchors.size:
-        lines.append(f"  {anchors.origin}: {anchors.size:,} leaves, last set {_moment(anchors.last_ms)}")
+        lines.append(f"  {anchors.origin}: {anchors.size:,} leaves, last set {moment(anchors.last_ms)}")
     lines += _outside(report)
     lines += _findings(anchors.findings, anchors.failures)
     lines += _findings(report.findings, len(report.findings))
@@ -75,7 +75,7 @@ def verdict(report: Report, *, pinned: bool) -> list[str]:
     if report.outside is None or not report.outside.covered:
         lines.append(f"  {CANNOT_INSIDE}")
     else:
-        lines.append("  " + CANNOT_SINCE.format(since=_moment(report.outside.last_ms)))
+        lines.append("  " + CANNOT_SINCE.format(since=moment(report.outside.last_ms)))
     if not report.source:
         lines.append("  " + CANNOT_LEDGER_ONLY)
     if not pinned:
@@ -89,7 +89,7 @@ def event_verdict(report: EventReport, *, source: str, pinned: bool) -> list[str
     lines = [
         f"{HEADLINES[report.exit_code]}: event {report.event_id or 'of unknown id'} at {report.shard}@{report.offset}",
         "",
-        f"  received       {_moment(report.time_ms)} by the bus's clock, entry of kind {report.kind}",
+        f"  received       {moment(report.time_ms)} by the bus's clock, entry of kind {report.kind}",
         f"  in the ledger  leaf {report.index:,} of {report.size:,} in {report.origin}",
         f"  proof          {len(report.proof)} hashes from the leaf to the signed root {report.root.hex()[:16]}…",
         f"  vouched for    {_since(report)}",
@@ -104,7 +104,7 @@ def event_verdict(report: EventReport, *, source: str, pinned: bool) -> list[str
 def _since(report: EventReport) -> str:
     if not report.vouched_ms:
         return "by nobody outside"
-    return f"since {_moment(report.vouched_ms)} at the latest, by {report.vouched_by}"
+    return f"since {moment(report.vouched_ms)} at the latest, by {report.vouched_by}"
 
 
 def _outside(report: Report) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _outside(report: Report) -> Iterator[str]:
         return
     for one in outside.anchors:
         failed = f", {one.failed:,} that do not verify" if one.failed else ""
-        span = f", {_moment(one.first_ms)} to {_moment(one.last_ms)}" if one.last_ms else ""
+        span = f", {moment(one.first_ms)} to {moment(one.last_ms)}" if one.last_ms else ""
         yield f"  {one.kind} {one.name}: {one.attestations:,} attestations{failed}, up to leaf {one.size - 1:,}{span}"
     for kind, name, count in outside.unlisted:
         why = "receipts, which prove nothing by themselves" if kind == "lock" else "the policy does not list it"
@@ -129,16 +129,17 @@ def _outside(report: Report) -> Iterator[str]:
             young = f"; {rest:,} newer not yet" if rest else ""
             yield (
                 f"  {log.origin}: leaves {first[0]:,} to {last[1]:,} vouched for, the first since "
-                f"{_moment(first[2])}, the last since {_moment(last[2])}{young}"
+                f"{moment(first[2])}, the last since {moment(last[2])}{young}"
             )
 
 
 def _log_line(log: LogReport) -> str:
     if not log.size:
         return f"{log.origin}: its structure does not hold"
-    span = f", {_moment(log.first_ms)} to {_moment(log.last_ms)}" if log.records else ""
+    span = f", {moment(log.first_ms)} to {moment(log.last_ms)}" if log.records else ""
     invalid = f", {log.invalid:,} of them no records of ours" if log.invalid else ""
-    return f"{log.origin}: {log.records:,} records{invalid}, root {log.root.hex()[:16]}…{span}"
+    since = f"; the first {log.since:,} leaves were verified before" if log.since else ""
+    return f"{log.origin}: {log.records:,} records{invalid}, root {log.root.hex()[:16]}…{span}{since}"
 
 
 def _findings(findings: tuple[Finding, ...], count: int) -> Iterator[str]:
@@ -165,5 +166,6 @@ def _counts(statuses: dict[Status, int]) -> str:
     return ", ".join(f"{count:,} parts {status.value}" for status, count in statuses.items() if count) or "no parts"
 
 
-def _moment(milliseconds: int) -> str:
+def moment(milliseconds: int) -> str:
+    """A time for people."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

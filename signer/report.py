@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from schemas.errors import VerificationError
 from schemas.evidence import Status
+from signer.verified import VerifiedUpTo
 
 VERIFIED = 0
 FAILED = 1
@@ -71,6 +72,8 @@ class LogReport:
         undelivered: signed records that the destination does not hold yet, young enough to be on their way.
         findings: the first :data:`MAX_FINDINGS`; ``failures`` counts all.
         exit_code: the worst of all findings.
+        since: leaves that an earlier verification had verified; this one looked at those behind them.
+        up_to: what the next one may go on behind; ``None`` where something is wrong.
     """
 
     origin: str
@@ -91,6 +94,8 @@ class LogReport:
     findings: tuple[Finding, ...] = ()
     failures: int = 0
     exit_code: int = VERIFIED
+    since: int = 0
+    up_to: VerifiedUpTo | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -264,6 +269,7 @@ def _log_as_dict(log: LogReport) -> dict[str, Any]:
         "undelivered": log.undelivered,
         "failures": log.failures,
         "exit_code": log.exit_code,
+        "since": log.since,
         "findings": [_finding_as_dict(finding) for finding in log.findings],
     }
 

@@ -36,7 +36,9 @@ from signer.ledger import Ledger
 from signer.note import format_vkey
 from signer.origin import Origin, parse_origin
 from signer.report import OnProgress
+from signer.tiles import FULL_WIDTH
 from signer.trust import Trust
+from signer.verified import RulesState, VerifiedUpTo
 from signer.verify_entries import EntryRules
 from signer.verify_tree import Block, KnownHead, TreeWalk
 from stores.control import Lock
@@ -84,13 +86,16 @@ class LogVerification:
         trust: Trust,
         heads: Sequence[KnownHead] = (),
         progress: OnProgress = lambda progress: None,
+        since: VerifiedUpTo | None = None,
     ) -> None:
-        """Run steps 1, 2, and 4 as far as it goes without entries."""
+        """Run steps 1, 2, and 4 as far as it goes without entries; with ``since`` entries up to there are left out."""
         self.origin = _own_origin(origin, trust)
-        self._walk = TreeWalk(ledger, origin, trust, heads, progress)
+        self._walk = TreeWalk(ledger, origin, trust, heads, progress, since)
         self.genesis, document = read_genesis(ledger, origin, trust)
         self.size = self._walk.checkpoint.size
-        self._rules = EntryRules(self.origin, self.genesis, document)
+        self._rules = EntryRules(self.origin, self.genesis, document, since.rules if since else RulesState())
+        self._whole = self._rules.state
+        self.since = since.size if since else 0
 
     def blocks(self) -> Iterator[Block]:
         """Verified block by block; exhaust it, the last steps run at its end.
@@ -100,7 +105,15 @@ class LogVerification:
         """
         for block in self._walk.blocks():
             self._rules.check(block.first, block.entries)
+            if len(block.entries) == FULL_WIDTH:
+                self._whole = self._rules.state
             yield block
+
+    @property
+    def up_to(self) -> VerifiedUpTo | None:
+        """What the next verification may go on behind, once :meth:`blocks` is exhausted."""
+        size, root, chain = self._walk.whole
+        return VerifiedUpTo(size, root, chain, self._whole) if size else None
 
     @property
     def result(self) -> VerifiedLog:

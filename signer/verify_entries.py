@@ -24,6 +24,7 @@ from schemas.ids import CONTROL as CONTROL_TOPIC
 from signer.bus_time import MAX_STEP_BACK_MS, is_too_early, steps_back
 from signer.genesis import Genesis, genesis_entry
 from signer.origin import Origin
+from signer.verified import NOTHING, RulesState
 
 _HEAD = struct.Struct(">BBQQB")
 _HEAD_BYTES = _HEAD.size
@@ -38,16 +39,18 @@ class EntryRules:
         steps_back: records so far whose time lay below the latest before them, at most by ``largest_step_ms``.
     """
 
-    def __init__(self, origin: Origin, genesis: Genesis, document: bytes) -> None:
+    def __init__(self, origin: Origin, genesis: Genesis, document: bytes, so_far: RulesState = NOTHING) -> None:
+        """``so_far``: what was counted of the entries before the first that will be checked."""
         self._origin = str(origin)
         self._kind = CONTROL if origin.shard.topic == CONTROL_TOPIC else EVENT
         self._genesis = genesis_entry(document, genesis.opened_ms)
         self._start = genesis.start_offset
-        self.invalid = 0
-        self.first_ms = 0
-        self.last_ms = 0
-        self.steps_back = 0
-        self.largest_step_ms = 0
+        self.invalid, self.first_ms, self.last_ms, self.steps_back, self.largest_step_ms = so_far
+
+    @property
+    def state(self) -> RulesState:
+        """What was counted so far."""
+        return RulesState(self.invalid, self.first_ms, self.last_ms, self.steps_back, self.largest_step_ms)
 
     def check(self, first: int, entries: Sequence[bytes]) -> None:
         """Check entries of which the first has index ``first``.

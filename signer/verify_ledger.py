@@ -5,7 +5,7 @@ Findings are collected; the report's exit code is theirs. A ledger without a sin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -29,9 +29,11 @@ from signer.origin import ANCHOR_SHARD, Origin
 from signer.policy import Policy, policy_of
 from signer.report import INCOMPLETE, Findings, LogReport, OnProgress, Report, worst
 from signer.trust import Trust
+from signer.verified import VerifiedUpTo
 from signer.verify import LogVerification, lock_head, read_genesis
 from signer.verify_anchors import FRESHNESS_MS, Anchors, verify_anchors, verify_freshness, verify_origins
-from signer.verify_links import Links, link
+from signer.verify_job import LogJob, Opener, run_jobs
+from signer.verify_links import Links, check_end, link
 from signer.verify_parts import Erasures, Fetch, NoErasures
 from signer.verify_records import DELAY_MS, SIGNING_MS, WHOLE_SHARD, Comparison, log_report, verify_records
 from signer.verify_tree import KnownHead, read_checkpoint
@@ -54,6 +56,9 @@ class Scope:
             source, only the ledger itself is verified.
         freshness_ms: how old the newest checkpoint set may be.
         policy: whom to believe of those that vouch from outside; nobody is asked for when left out.
+        since: of each log, what was verified before; only of the ledger itself, not with a source.
+        jobs: processes that verify logs side by side; only of the ledger itself, and with an ``opener``.
+        opener: opens the object store in another process; it travels there (pickle).
         copies: stores with locked copies of the anchor log's checkpoints, by what they are called.
         clock: for all bounds.
     """
@@ -69,6 +74,9 @@ class Scope:
     freshness_ms: int = FRESHNESS_MS
     policy: Policy | None = None
     copies: CopyStores = field(default_factory=dict)
+    since: Mapping[str, VerifiedUpTo] = field(default_factory=dict)
+    jobs: int = 1
+    opener: Opener | None = None
     clock: Clock = SYSTEM_CLOCK
 
     def comparison(self) -> Comparison | None:
@@ -110,7 +118,7 @@ class _LedgerVerification:
             self._check_anchors(anchors, shard_origins)
         self._check_listed(locks, origins)
         links = self._links(shard_origins)
-        logs = [self._log(origin, links, anchors, locks) for origin in self._selected(shard_origins)]
+        logs = list(self._logs(self._selected(shard_origins), links, anchors, locks))
         report = Report(
             self._trust.deployment,
             self._scope.clock.now(),
@@ -241,33 +249,45 @@ class _LedgerVerification:
                 sizes[str(origin)] = read_checkpoint(self._ledger, str(origin), self._trust).size
         return link(geneses, sizes)
 
-    def _log(self, origin: Origin, links: Links, anchors: Anchors | None, locks: dict[str, Lock]) -> LogReport:
-        name = str(origin)
+    def _logs(
+        self, origins: Sequence[Origin], links: Links, anchors: Anchors | None, locks: dict[str, Lock]
+    ) -> Iterator[LogReport]:
+        """Every log: its structure, or with a source its records too; then what the anchor log says of it."""
+        jobs = [self._job(str(origin), links, anchors, locks) for origin in origins]
+        comparison = self._scope.comparison()
+        if comparison is None:
+            reports = run_jobs(jobs, self._objects, self._scope.jobs, self._scope.opener, self._progress)
+        else:
+            reports = (self._compared(job, links, comparison) for job in jobs)
+        for report in reports:
+            yield self._anchored(report, anchors) if anchors is not None else report
+
+    def _job(self, name: str, links: Links, anchors: Anchors | None, locks: dict[str, Lock]) -> LogJob:
         heads: list[KnownHead] = anchors.heads(name) if anchors else []
         if name in links.heads:
             heads.append(links.heads[name])
         if name in locks:
             heads.append(lock_head(locks[name]))
-        findings = Findings(name)
-        for error in links.errors.get(name, ()):
+        with suppress(VerificationError):  # found again by the steps over the log itself
+            self._await_lock(locks.get(name))
+        since = self._scope.since.get(name)
+        return LogJob(name, self._trust, tuple(heads), links.heads.get(name), since, tuple(links.errors.get(name, ())))
+
+    def _compared(self, job: LogJob, links: Links, comparison: Comparison) -> LogReport:
+        findings = Findings(job.origin)
+        for error in job.errors:
             findings.add_error(error)
         try:
-            self._await_lock(locks.get(name))
-            log = LogVerification(self._ledger, name, self._trust, heads, self._progress)
-            comparison = self._scope.comparison()
-            links.check_end(name, log.size)
-            if comparison is None:
-                for _ in log.blocks():
-                    pass
-                report = log_report(name, log.result, findings)
-            else:
-                place = links.places.get(name, WHOLE_SHARD)
-                report = verify_records(log, self._ledger, self._trust, comparison, place, findings)
+            log = LogVerification(self._ledger, job.origin, self._trust, job.heads, self._progress)
+            check_end(job.origin, job.end, log.size)
+            place = links.places.get(job.origin, WHOLE_SHARD)
+            return verify_records(log, self._ledger, self._trust, comparison, place, findings)
         except VerificationError as error:
             findings.add_error(error)
-            report = log_report(name, None, findings)
-        if anchors is None:
-            return report
+            return log_report(job.origin, None, findings)
+
+    def _anchored(self, report: LogReport, anchors: Anchors) -> LogReport:
+        name = report.origin
         covered = self._attested.covered if self._attested else ()
         vouched = tuple(vouched_ranges(anchors, covered, name))
         report = self._revoked(report, anchors, name)

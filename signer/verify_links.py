@@ -53,19 +53,19 @@ class Links:
     heads: dict[str, KnownHead] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
 
-    def check_end(self, origin: str, size: int) -> None:
-        """Step 15 for a log that has a successor: it ends where that says.
 
-        Raises:
-            VerificationError: it goes on.
-        """
-        head = self.heads.get(origin)
-        if head is not None and size > head.size:
-            raise VerificationError(
-                f"{origin}: has size {size}, and {head.source} names size {head.size} as its end: it was signed on "
-                "after it was closed",
-                step="15",
-            )
+def check_end(origin: str, head: KnownHead | None, size: int) -> None:
+    """Step 15 for a log that has a successor: it ends where that says.
+
+    Raises:
+        VerificationError: it goes on.
+    """
+    if head is not None and size > head.size:
+        raise VerificationError(
+            f"{origin}: has size {size}, and {head.source} names size {head.size} as its end: it was signed on after "
+            "it was closed",
+            step="15",
+        )
 
 
 def link(geneses: Mapping[Origin, Genesis], sizes: Mapping[str, int]) -> Links:

@@ -24,11 +24,14 @@ from signer.tiles import (
     cut_tile,
     decode_bundle,
     format_tile_path,
+    head_tiles,
     parse_tile_path,
     root_of_edge,
+    split_tile,
     width_at,
 )
 from signer.trust import Trust
+from signer.verified import VerifiedUpTo
 
 PROGRESS_BLOCKS = 64
 """Progress is told every so many blocks: some 16,000 entries, some 30 ms."""
@@ -72,8 +75,10 @@ class TreeWalk:
         trust: Trust,
         heads: Sequence[KnownHead] = (),
         progress: OnProgress = lambda progress: None,
+        since: VerifiedUpTo | None = None,
     ) -> None:
-        """Read and verify the checkpoint (steps 1 and 2).
+        """Read and verify the checkpoint (steps 1 and 2). With ``since`` the walk begins behind what was verified
+        before; heads up to there were compared then.
 
         Raises:
             VerificationError: malformed, wrongly signed, or of another origin.
@@ -81,10 +86,14 @@ class TreeWalk:
         """
         self._ledger, self._origin, self._progress = ledger, origin, progress
         self.checkpoint = read_checkpoint(ledger, origin, trust)
-        self._heads = sorted(set(heads))
+        self._heads = sorted({head for head in heads if since is None or head.size > since.size})
         self.chain = ZERO
         self.ahead = 0
         self._edge: list[list[bytes]] = [[]]
+        self._first = 0
+        self._whole = (0, ZERO)
+        if since is not None:
+            self._resume(since)
 
     def blocks(self) -> Iterator[Block]:
         """The log's entries. Exhaust it: the last steps run at its end.
@@ -94,11 +103,13 @@ class TreeWalk:
         """
         size = self.checkpoint.size
         at = 0
-        for number in range((size + FULL_WIDTH - 1) // FULL_WIDTH):
+        for number in range(self._first // FULL_WIDTH, (size + FULL_WIDTH - 1) // FULL_WIDTH):
             block = self._block(number, width_at(size, 0, number))
             at = self._compare_heads(at, block)
             self._grow(block.leaves)
             self.chain = block.chains[-1]
+            if len(block.entries) == FULL_WIDTH:
+                self._whole = (block.first + FULL_WIDTH, self.chain)
             yield block
             if number % PROGRESS_BLOCKS == 0:
                 self._progress(Progress(self._origin, block.first + len(block.entries), size))
@@ -111,6 +122,39 @@ class TreeWalk:
                 "not here",
                 step=head.step,
             )
+
+    @property
+    def whole(self) -> tuple[int, bytes, bytes]:
+        """Size, root and chain after the last full bundle, once the walk has ended; size 0 where there is none."""
+        size, chain = self._whole
+        return size, root_of_edge([[], *self._edge[1:]]) if size else ZERO, chain
+
+    def _resume(self, since: VerifiedUpTo) -> None:
+        """Stand where an earlier walk has ended, if the log still has that state."""
+        if since.size > self.checkpoint.size:
+            raise EvidenceIncomplete(
+                f"{self._origin}: ends at size {self.checkpoint.size}, and size {since.size} was verified before: its "
+                "tail is not here",
+                step="S1",
+            )
+        edge: list[list[bytes]] = [[]]
+        for tile in head_tiles(since.size):
+            grown = self._tile(Tile(tile.level, tile.index, width_at(self.checkpoint.size, tile.level, tile.index)))
+            try:
+                hashes = split_tile(cut_tile(grown, tile.level, tile.width), tile.width)
+            except MalformedInput as error:
+                raise VerificationError(f"{self._origin}: {format_tile_path(tile)}: {error}", step="3") from None
+            edge += [[] for _ in range(tile.level + 1 - len(edge))]
+            edge[tile.level] = hashes
+        root = root_of_edge(edge)
+        if root != since.root:
+            raise VerificationError(
+                f"{self._origin}: at size {since.size} it had root {since.root.hex()} when it was verified before, and "
+                f"has {root.hex()}",
+                step="S1",
+            )
+        self._edge = edge
+        self.chain, self._first, self._whole = since.chain, since.size, (since.size, since.chain)
 
     def _block(self, number: int, width: int) -> Block:
         first = number * FULL_WIDTH

@@ -53,12 +53,25 @@ class Source(StrEnum):
     bus = "bus"
 
 
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page, too, which prints well.")
+]
+
+
 @verify.command("log")
 def log(
     data: options.Data = None,
     pinned: Pinned = None,
     as_of: AsOf = None,
     shards: Shards = [],  # noqa: B006  typer copies it
+    since: Annotated[
+        Path | None, typer.Option("--since", metavar="FILE", help="Go on behind what an earlier run has saved.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Save what is verified now, for --since.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Verify so many logs side by side.")] = 1,
+    html: Html = None,
     as_json: options.Json = False,
 ) -> int:
     """Verify the ledger: signatures, entries, tree, chain, genesis, anchor log. Needs no record and no key.
@@ -72,12 +85,19 @@ def log(
     \b
       affidavit verify log --data /srv/affidavit
       affidavit verify log --data /mnt/copy --policy auditor.policy --as-of 2026-11-24T18:00
+      affidavit verify log --since verified.json --save verified.json --jobs 4
     """
     from affidavit.exhibits import Exhibits
+    from affidavit.verified import load_verified, save_verified
 
     with Exhibits(_layout(data), pinned) as exhibits:
-        report = _verify(exhibits, exhibits.scope(), as_of, shards)
-    return _print(report, pinned, as_json=as_json)
+        scope = exhibits.scope()
+        known = load_verified(since, exhibits.trust.deployment) if since is not None else {}
+        scope = dataclasses.replace(scope, since=known, jobs=jobs, opener=exhibits.opener if jobs > 1 else None)
+        report = _verify(exhibits, scope, as_of, shards)
+    if save is not None:
+        save_verified(save, report, known)
+    return _print(report, pinned, html, as_json=as_json)
 
 
 @verify.command("records")
@@ -87,6 +107,7 @@ def records(
     pinned: Pinned = None,
     as_of: AsOf = None,
     shards: Shards = [],  # noqa: B006  typer copies it
+    html: Html = None,
     as_json: options.Json = False,
 ) -> int:
     """Verify the ledger, and every record that a destination holds against it.
@@ -103,7 +124,7 @@ def records(
 
     with Exhibits(_layout(data), pinned) as exhibits:
         report = _verify(exhibits, exhibits.scope(source.value), as_of, shards)
-    return _print(report, pinned, as_json=as_json)
+    return _print(report, pinned, html, as_json=as_json)
 
 
 def _layout(data: Path | None) -> Layout:
@@ -126,8 +147,13 @@ def _verify(exhibits: Exhibits, scope: Scope, as_of: str | None, shards: list[st
         return never_hollow(verify_ledger(exhibits.objects, exhibits.trust, scope, progress))
 
 
-def _print(report: Report, pinned: Path | None, *, as_json: bool) -> int:
+def _print(report: Report, pinned: Path | None, html: Path | None, *, as_json: bool) -> int:
     from affidavit.verdict import verdict
+
+    if html is not None:
+        from affidavit.report_page import report_page
+
+        html.write_text(report_page(report, pinned=pinned is not None), encoding="utf-8")
 
     if as_json:
         output.emit_json("affidavit.verify/1", {"trust": str(pinned or ""), **report.as_dict()})
@@ -201,6 +227,40 @@ def event(
     for report in reports:
         for line in event_verdict(report, source=source.value, pinned=pinned is not None):
             output.emit(line)
+    return code
+
+
+@verify.command("bundle")
+def bundle(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The ZIP file, or where it was unpacked.")],
+    pinned: Pinned = None,
+    as_json: options.Json = False,
+) -> int:
+    """Verify an evidence bundle, with the verifier that every bundle holds (verify.py). Needs no data directory.
+
+    Example:
+
+    \b
+      affidavit verify bundle sess-42.zip --policy auditor.policy
+    """
+    import zipfile
+
+    from affidavit.bundle import standalone
+    from schemas.errors import MalformedInput
+
+    try:
+        given = pinned.read_bytes() if pinned is not None else None
+        verification = standalone.Verification(standalone.Bundle(path), given)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise MalformedInput(f"cannot read {path}: {error}") from None
+    code = verification.run()
+    if as_json:
+        problems = [{"step": step, "message": text, "exit_code": one} for step, text, one in verification.problems]
+        fields = {"exit_code": code, "records": verification.records, "problems": problems}
+        output.emit_json("affidavit.verify-bundle/1", fields)
+        return code
+    for line in standalone.report(verification, code, given is not None):
+        output.emit(line)
     return code
 
 

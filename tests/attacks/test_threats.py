@@ -1,6 +1,6 @@
-"""The threat table, line by line: each attack is carried out with what its attacker has, and it is said what finds it,
-with which exit code and which sentence. Attackers have the whole object store (``ledger/``, ``anchor/``), the database, or
-the signing key; nobody has the witness, the authority, the locked copies, or the auditor's policy.
+"""The threat table, line by line. Each attack is carried out with what its attacker has; each test says what finds
+it, with which exit code, and in which words. Attackers have the whole object store (``ledger/``, ``anchor/``), the
+database, or the signing key; nobody has the witness, the authority, the locked copies, or the auditor's policy.
 """
 
 from __future__ import annotations
