@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 REKOR_SECONDS = 30.0
+SHORTEST_AGE_SECONDS = 60
+"""However often anchors are asked: one that is restarted is not a finding."""
+
 ALL_WITNESSES = "witnesses"
 """The group of a policy that asks for every witness of the settings."""
 
@@ -74,7 +77,7 @@ def make_policy(settings: Settings, trust: Trust) -> Policy:
     )
     quorum = ALL_WITNESSES if names else ""
     slowest = max((_interval(own) for own in settings.anchors.values() if own.kind in ("tsa", "witness")), default=0)
-    age = int(10 * slowest) if witnesses or authorities else None
+    age = int(max(SHORTEST_AGE_SECONDS, 10 * slowest)) if witnesses or authorities else None
     return Policy(trust, witnesses, groups, quorum, authorities, min(1, len(authorities)), rekor, age)
 
 

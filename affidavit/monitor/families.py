@@ -182,17 +182,8 @@ OUTSIDE_FAILURES = Family(
     "Attempts that failed: the anchor was out of reach (unreachable), said no or something wrong (refused)",
     (*_OUTSIDE, "reason"),
 )
-ANCHOR = (
-    ANCHOR_LEAVES,
-    ANCHOR_LOGS,
-    ANCHOR_AGE,
-    ANCHOR_SETS,
-    ANCHOR_STATE,
-    OUTSIDE_LEAVES,
-    OUTSIDE_AGE,
-    ATTESTATIONS,
-    OUTSIDE_FAILURES,
-)
+ANCHOR = (ANCHOR_LEAVES, ANCHOR_LOGS, ANCHOR_AGE, ANCHOR_SETS, ANCHOR_STATE)
+OUTSIDE = (OUTSIDE_LEAVES, OUTSIDE_AGE, ATTESTATIONS, OUTSIDE_FAILURES)
 
 _SINK = ("sink", "shard")
 SINK_POSITION = Family(
@@ -277,6 +268,7 @@ SECTIONS: tuple[tuple[str, tuple[Family, ...]], ...] = (
     ("Bus", BUS),
     ("Signer", SIGNER),
     ("Anchor", ANCHOR),
+    ("Anchors from outside", OUTSIDE),
     ("Sinks", SINKS),
 )
 """All of them, as the reference page groups them."""

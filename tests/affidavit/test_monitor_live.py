@@ -16,7 +16,9 @@ from affidavit.monitor import families
 pytestmark = pytest.mark.slow
 
 UP_TO_THE_ROLE = {"reading_errors_total", "bus_errors_total"} | {
-    family.name for group in (families.SPOOL, families.FILES, families.FEEDS, families.PROXY) for family in group
+    family.name
+    for group in (families.SPOOL, families.FILES, families.FEEDS, families.PROXY, families.OUTSIDE)
+    for family in group
 }
 """Without a sample while nothing goes wrong, or over SQLite."""
 

@@ -128,6 +128,10 @@ def test_a_deployment_is_vouched_for(anchored: Anchored) -> None:
     assert "so say quorum witnesses and 1 of the authorities clock, whom the operator does not control" in told
     done = document("anchors", "test", "clock", "--data", anchored.data)
     assert (done["kind"], done["origin"][:25]) == ("tsa", "audit.example.com/anchor/")
+    metrics = httpx.get(f"{anchored.up.monitor}/metrics", trust_env=False).text
+    for kind, name in (("tsa", "clock"), ("witness", "auditor"), ("lock", "vault")):
+        assert f'affidavit_outside_anchored_leaves{{anchor="{name}",kind="{kind}"}}' in metrics
+    assert 'affidavit_outside_failures_total{anchor="clock",kind="tsa",reason="refused"} 0.0' in metrics
     shown = document("witness", "show", "--data", anchored.witness)
     assert shown["seen"][0]["origin"] == done["origin"]
 
