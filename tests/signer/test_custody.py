@@ -18,6 +18,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from debian import install
 
 from schemas.errors import ConfigurationError, Refused, Unavailable
 from signer.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
@@ -205,10 +206,7 @@ def test_a_vault_key_of_another_kind() -> None:
 
 def softhsm() -> tuple[Path, str]:
     """SoftHSM's library and its tool; Debian's package is installed where we may."""
-    if not shutil.which("softhsm2-util") and os.getuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "-y", "--no-install-recommends", "softhsm2"]):
-            subprocess.run(["apt-get", "-q", *words], env=environment, capture_output=True, timeout=600, check=False)
+    install("softhsm2-util", "softhsm2")
     tool = shutil.which("softhsm2-util")
     library = next((path for path in Path("/usr/lib").rglob("libsofthsm2.so")), None)
     if tool is None or library is None:

@@ -11,8 +11,6 @@ Debian's packages ``chromium`` and ``chromium-driver`` are installed when they a
 from __future__ import annotations
 
 import base64
-import fcntl
-import os
 import shutil
 import socket
 import subprocess
@@ -24,6 +22,7 @@ from typing import Any, Self
 
 import httpx
 import pytest
+from debian import install
 
 FLAGS = (
     "--headless=new",
@@ -43,15 +42,7 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 def drivers() -> tuple[str, str]:
     """The paths of Chromium and its driver; skips where there are none and none can be had."""
-    lock = Path(tempfile.gettempdir()) / f"affidavit-chromium-{os.getuid()}.lock"
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not shutil.which("chromedriver") and os.getuid() == 0 and shutil.which("apt-get"):
-            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-            for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"]):
-                subprocess.run(
-                    ["apt-get", "-q", *words], env=environment, capture_output=True, timeout=600, check=False
-                )
+    install("chromedriver", "chromium", "chromium-driver")
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     driver = shutil.which("chromedriver")
     if browser is None or driver is None:
