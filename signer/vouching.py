@@ -12,13 +12,15 @@ earliest set that covers the leaf, so that the time found is the earliest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from schemas.errors import EvidenceIncomplete, MalformedInput, VerificationError
 from signer import merkle
-from signer.anchors import parse_evidence_name, stored_heads
+from signer.anchors import StoredHead, parse_evidence_name, stored_heads
 from signer.attested import check_evidence, covered_since, open_head
-from signer.checkpoint_set import LogHead, decode_set
+from signer.checkpoint_set import CheckpointSet, LogHead, decode_set
 from signer.ledger import Ledger, shard_logs
 from signer.origin import ANCHOR_SHARD
 from signer.policy import Policy
@@ -54,67 +56,124 @@ class Vouching:
 
 
 def find_vouching(objects: Objects, policy: Policy, origin: str, index: int) -> Vouching | None:
-    """The earliest attested head that covers a leaf of a log; ``None`` while there is none.
+    """The earliest attested head that covers a leaf of a log; ``None`` while there is none. For many leaves, use one
+    :class:`Voucher`.
 
     Raises:
         VerificationError: something on the way does not verify.
         EvidenceIncomplete: something on the way is not here.
     """
-    if not policy.authorities and not policy.witnesses:
-        return None
-    ledger, trust = Ledger(objects), policy.trust
-    for log in shard_logs(ledger.origins(trust.deployment), ANCHOR_SHARD):
-        name = str(log)
-        anchors = _Sets(ledger, name, read_checkpoint(ledger, name, trust).size)
-        place = anchors.first(origin, index)
-        if place is None:
-            continue
-        for stored in stored_heads(objects, name, since=place + 1):
-            note, root = open_head(objects, stored, trust)
-            evidence: list[tuple[str, bytes]] = []
-            vouched = []
-            for file in stored.files:
-                named = parse_evidence_name(file)
-                if named is None:
-                    continue
-                data = objects.get(stored.key(file))
-                try:
-                    one = check_evidence(*named, data, note, policy)
-                except (VerificationError, MalformedInput, UnicodeDecodeError) as error:
-                    raise VerificationError(f"{stored.key(file)}: {error}", step="A7") from None
-                if one is not None:
-                    vouched.append(one)
-                    evidence.append((file, data))
-            since = covered_since(vouched, policy)
-            if since is None:
+    return Voucher(objects, policy).find(origin, index)
+
+
+class Voucher:
+    """Finds what vouches for leaves; remembers what it has read and verified. Use one per thread."""
+
+    def __init__(self, objects: Objects, policy: Policy) -> None:
+        self._objects, self._policy, self._ledger = objects, policy, Ledger(objects)
+        self._logs: list[_Sets] | None = None
+        self._heads: dict[tuple[str, int], list[StoredHead]] = {}
+        self._opened: dict[tuple[str, int], _Attested | None] = {}
+
+    def find(self, origin: str, index: int) -> Vouching | None:
+        """See :func:`find_vouching`."""
+        if not self._policy.authorities and not self._policy.witnesses:
+            return None
+        for anchors in self._anchor_logs():
+            place = anchors.first(origin, index)
+            if place is None:
                 continue
-            entry = ledger.entry(name, stored.size, place)
-            head = next(head for head in decode_set(entry).heads if head.origin == origin)
-            entry_proof = ledger.hashes(name, stored.size, merkle.inclusion_ranges(place, stored.size))
-            leaf_proof = ledger.hashes(origin, head.size, merkle.inclusion_ranges(index, head.size))
-            merkle.verify_inclusion(place, stored.size, merkle.leaf(entry), entry_proof, root)
-            leaf = merkle.leaf(ledger.entry(origin, head.size, index))
-            merkle.verify_inclusion(index, head.size, leaf, leaf_proof, head.root)
-            return Vouching(
-                head,
-                tuple(leaf_proof),
-                name,
-                place,
-                entry,
-                stored.size,
-                note,
-                tuple(entry_proof),
-                tuple(evidence),
-                *since,
-            )
-    return None
+            for stored in self._stored(anchors.origin, place + 1):
+                attested = self._attested(stored)
+                if attested is not None:
+                    return self._chain(anchors.origin, place, attested, origin, index)
+        return None
+
+    def _anchor_logs(self) -> list[_Sets]:
+        if self._logs is None:
+            trust = self._policy.trust
+            names = [str(log) for log in shard_logs(self._ledger.origins(trust.deployment), ANCHOR_SHARD)]
+            self._logs = [_Sets(self._ledger, name, read_checkpoint(self._ledger, name, trust).size) for name in names]
+        return self._logs
+
+    def _stored(self, origin: str, since: int) -> Iterator[StoredHead]:
+        """The stored heads from ``since`` on; the first of them answers nearly always, so the others are read when
+        asked for."""
+        yield from self._heads.get((origin, since), ())
+        known = len(self._heads.setdefault((origin, since), []))
+        for stored in islice(stored_heads(self._objects, origin, since=since), known, None):
+            self._heads[origin, since].append(stored)
+            yield stored
+
+    def _attested(self, stored: StoredHead) -> _Attested | None:
+        """A head that the policy accepts, with what vouches for it."""
+        key = (stored.origin, stored.size)
+        if key not in self._opened:
+            self._opened[key] = self._open(stored)
+        return self._opened[key]
+
+    def _open(self, stored: StoredHead) -> _Attested | None:
+        note, root = open_head(self._objects, stored, self._policy.trust)
+        evidence: list[tuple[str, bytes]] = []
+        vouched = []
+        for file in stored.files:
+            named = parse_evidence_name(file)
+            if named is None:
+                continue
+            data = self._objects.get(stored.key(file))
+            try:
+                one = check_evidence(*named, data, note, self._policy)
+            except (VerificationError, MalformedInput, UnicodeDecodeError) as error:
+                raise VerificationError(f"{stored.key(file)}: {error}", step="A7") from None
+            if one is not None:
+                vouched.append(one)
+                evidence.append((file, data))
+        since = covered_since(vouched, self._policy)
+        return None if since is None else _Attested(stored.size, note, root, tuple(evidence), *since)
+
+    def _chain(self, name: str, place: int, attested: _Attested, origin: str, index: int) -> Vouching:
+        """The proofs, each verified."""
+        ledger = self._ledger
+        entry = ledger.entry(name, attested.size, place)
+        head = next(head for head in decode_set(entry).heads if head.origin == origin)
+        entry_proof = ledger.hashes(name, attested.size, merkle.inclusion_ranges(place, attested.size))
+        leaf_proof = ledger.hashes(origin, head.size, merkle.inclusion_ranges(index, head.size))
+        merkle.verify_inclusion(place, attested.size, merkle.leaf(entry), entry_proof, attested.root)
+        leaf = merkle.leaf(ledger.entry(origin, head.size, index))
+        merkle.verify_inclusion(index, head.size, leaf, leaf_proof, head.root)
+        return Vouching(
+            head,
+            tuple(leaf_proof),
+            name,
+            place,
+            entry,
+            attested.size,
+            attested.note,
+            tuple(entry_proof),
+            attested.evidence,
+            attested.time_ms,
+            attested.by,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attested:
+    """A head that the policy accepts."""
+
+    size: int
+    note: bytes
+    root: bytes
+    evidence: tuple[tuple[str, bytes], ...]
+    time_ms: int
+    by: str
 
 
 class _Sets:
     """Looks for sets in an anchor log without walking over it: sizes in sets never decrease."""
 
     def __init__(self, ledger: Ledger, origin: str, size: int) -> None:
-        self._ledger, self._origin, self._size = ledger, origin, size
+        self._ledger, self.origin, self._size = ledger, origin, size
+        self._decoded: dict[int, CheckpointSet] = {}
 
     def first(self, log: str, index: int) -> int | None:
         """The index of the first entry that states a log with leaf ``index``; ``None`` when none does."""
@@ -136,18 +195,18 @@ class _Sets:
         if at >= self._size:
             return None
         try:
-            first = decode_set(self._ledger.entry(self._origin, self._size, at))
+            first = self._set(at)
             entries = [(at, first)]
             for step in (-1, 1):
                 near = at + step
                 while 1 <= near < self._size:
-                    one = decode_set(self._ledger.entry(self._origin, self._size, near))
+                    one = self._set(near)
                     if one.sequence != first.sequence:
                         break
                     entries.append((near, one))
                     near += step
         except MalformedInput as error:
-            raise VerificationError(f"{self._origin}: {error}", step="A2") from None
+            raise VerificationError(f"{self.origin}: {error}", step="A2") from None
         except EvidenceIncomplete as error:
             raise EvidenceIncomplete(str(error), step="A2") from None
         for place, entry in entries:
@@ -155,3 +214,8 @@ class _Sets:
                 if head.origin == log:
                     return place if head.size > index else None
         return None
+
+    def _set(self, at: int) -> CheckpointSet:
+        if at not in self._decoded:
+            self._decoded[at] = decode_set(self._ledger.entry(self.origin, self._size, at))
+        return self._decoded[at]

@@ -16,12 +16,12 @@ from signer import merkle
 from signer.disclosure import Disclosed, Discloser
 from signer.entry_kinds import kind_name
 from signer.ledger import Ledger
-from signer.policy import Policy
+from signer.policy import Policy, policy_of
 from signer.tlog_proof import TlogProof, format_proof
 from signer.verify_event import verify_event
 from signer.verify_parts import FAILURES, part_name
 from signer.verify_records import Comparison
-from signer.vouching import Vouching, find_vouching
+from signer.vouching import Voucher, Vouching
 from stores.objects import Objects
 
 FILE_NAMES = {METADATA: "metadata.avro", CONTENT: "content.json", SOURCE: "source.bin"}
@@ -58,12 +58,10 @@ def bundled_records(
         VerificationError: one is not as its entry says; nothing that does not verify goes into a bundle.
         EvidenceIncomplete: one is not signed yet, or the destination does not hold it.
     """
-    discloser, ledger = Discloser(comparison), Ledger(objects)
+    discloser, ledger, voucher = Discloser(comparison), Ledger(objects), Voucher(objects, policy)
+    inside = policy_of(policy.trust)
     for shard, offset in places:
-        report = verify_event(objects, policy, shard, offset)
-        vouched = [item for item in report.findings if item.step != "E5"]
-        if vouched:
-            raise EvidenceIncomplete(f"{shard}@{offset}: {vouched[0].message}", step=vouched[0].step)
+        report = verify_event(objects, inside, shard, offset)
         entry = ledger.entry(report.origin, report.size, report.index)
         parsed = decode_entry(entry)
         evidence = _held(comparison, shard, offset)
@@ -74,7 +72,7 @@ def bundled_records(
                 raise VerificationError(f"{shard}@{offset}: {what}: {one.finding.message or 'is not there'}", step="E4")
         proof = TlogProof(report.index, report.proof, ledger.checkpoint(report.origin))
         note = _note_of_size(ledger, report.origin, report.size, proof)
-        vouching = find_vouching(objects, policy, report.origin, report.index)
+        vouching = voucher.find(report.origin, report.index)
         yield _record(shard, offset, report.origin, entry, parsed.kind, parsed.time_ms, evidence, parts, note, vouching)
 
 
