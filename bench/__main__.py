@@ -33,7 +33,7 @@ KAFKA = (
     "kafka_peer",
 )
 GATEWAYS = ("formats", "proxy", "feeds", "history", "large", "completeness", "identity")
-EVIDENCE = ("evidence",)
+EVIDENCE = ("evidence", "tessera")
 GROUPS = {"embedded": EMBEDDED, "kafka": KAFKA, "gateways": GATEWAYS, "evidence": EVIDENCE}
 MODULES = (*EMBEDDED, *KAFKA, *GATEWAYS, *EVIDENCE)
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"

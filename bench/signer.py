@@ -107,7 +107,7 @@ async def _headers(folder: Path) -> list[Figure]:
 async def _sign(place: Place) -> list[Figure]:
     for start in range(0, MESSAGES, 1000):
         count = min(1000, MESSAGES - start)
-        await place.bus.append([_message(bytes(32), start + number) for number in range(count)])
+        await place.bus.append([plain_message(bytes(32), start + number) for number in range(count)])
     gc.collect()
     wall, processor = time.perf_counter(), time.process_time()
     await place.sign(MESSAGES)
@@ -139,7 +139,7 @@ async def _latency(place: Place) -> list[Figure]:
     begun: list[tuple[int, float]] = []
     for number in range(TRICKLE):
         at = time.perf_counter()
-        positions = await place.bus.append([_message(bytes(32), number) for _ in range(10)])
+        positions = await place.bus.append([plain_message(bytes(32), number) for _ in range(10)])
         begun.append((positions[-1].offset, at))
         await asyncio.sleep(0.02)
     await task
@@ -211,7 +211,7 @@ class Held:
         return Offset(len(self._held) if shard == SHARD else 0)
 
 
-def _message(value: bytes, number: int) -> Outgoing:
+def plain_message(value: bytes, number: int) -> Outgoing:
     commitments = pack_commitments([(part, os.urandom(32)) for part in (METADATA, CONTENT, SOURCE)])
     return Outgoing(EVENTS, b"session", value, 1, number.to_bytes(16, "big"), commitments, RECORD_V1)
 

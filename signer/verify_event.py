@@ -44,6 +44,7 @@ class EventReport:
         kind: ``event``, ``control`` or ``invalid``; ``time_ms`` its time on the bus.
         event_id: as the destination states it, ``""`` where none was asked or none holds the record.
         size, root: of the checkpoint that it was proven against; ``leaf`` and ``proof`` lead to the root.
+        policy: SHA-256 of the policy that was used.
         vouched_ms, vouched_by: the earliest time that anchors from outside vouch for, and which; 0 where none does yet.
         statuses: of each part that the ledger commits to, by name; empty where no destination was asked.
         findings: what is wrong.
@@ -64,6 +65,7 @@ class EventReport:
     findings: tuple[Finding, ...]
     vouched_ms: int = 0
     vouched_by: str = ""
+    policy: bytes = b""
 
     @property
     def exit_code(self) -> int:
@@ -85,6 +87,7 @@ class EventReport:
             "proof": [item.hex() for item in self.proof],
             "vouched_ms": self.vouched_ms,
             "vouched_by": self.vouched_by,
+            "policy": self.policy.hex(),
             "statuses": {name: status.value for name, status in self.statuses.items()},
             "exit_code": self.exit_code,
             "findings": [
@@ -140,6 +143,7 @@ def verify_event(
         (*findings, *more),
         vouching.time_ms if vouching else 0,
         vouching.by if vouching else "",
+        policy.digest,
     )
 
 

@@ -399,13 +399,15 @@ class Verification:
         self.problems: list[tuple[str, str, int]] = []
         self.records: list[dict[str, Any]] = []
         self.manifest: dict[str, Any] = {}
+        self.policy_sha256 = ""
         self._anchors: dict[str, tuple[Checkpoint, list[tuple[datetime, str, str]]]] = {}
 
     def run(self) -> int:
         """Exit code."""
         try:
             self._check_files()
-            self.policy = parse_policy(self._given if self._given is not None else self.bundle.read("policy"))
+            policy = self._given if self._given is not None else self.bundle.read("policy")
+            self.policy, self.policy_sha256 = parse_policy(policy), hashlib.sha256(policy).hexdigest()
         except Failure as error:
             self.problems.append(("B1" if not self.manifest else "B2", str(error), error.code))
             return error.code
@@ -572,6 +574,7 @@ def report(verification: Verification, code: int, given: bool) -> Iterator[str]:
     yield {0: "VERIFIED", 1: "DOES NOT VERIFY", 2: "INCOMPLETE"}.get(code, "ERROR")
     manifest = verification.manifest
     yield f"{manifest.get('deployment', '')}: {manifest.get('selection', '')}, made {manifest.get('created', '')}"
+    yield f"by the policy with SHA-256 {verification.policy_sha256}"
     for record in verification.records:
         parts = ", ".join(f"{name} {status}" for name, status in record["parts"].items())
         since = f"existed at {record['time']} at the latest, by {record['by']}" if record["time"] else "nobody vouches"
@@ -602,7 +605,8 @@ def main() -> int:
         problems = [
             {"step": step, "message": message, "exit_code": one} for step, message, one in verification.problems
         ]
-        print(json.dumps({"exit_code": code, "records": verification.records, "problems": problems}, indent=1))
+        fields = {"exit_code": code, "policy": verification.policy_sha256, "records": verification.records}
+        print(json.dumps({**fields, "problems": problems}, indent=1))
     else:
         print("\n".join(report(verification, code, given is not None)))
     return code

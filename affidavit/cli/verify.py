@@ -256,8 +256,8 @@ def bundle(
     code = verification.run()
     if as_json:
         problems = [{"step": step, "message": text, "exit_code": one} for step, text, one in verification.problems]
-        fields = {"exit_code": code, "records": verification.records, "problems": problems}
-        output.emit_json("affidavit.verify-bundle/1", fields)
+        fields = {"exit_code": code, "policy": verification.policy_sha256, "records": verification.records}
+        output.emit_json("affidavit.verify-bundle/1", {**fields, "problems": problems})
         return code
     for line in standalone.report(verification, code, given is not None):
         output.emit(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -43,6 +44,7 @@ def verify(path: Path, *options: str | Path) -> tuple[int, dict[str, Any]]:
 def test_a_bundle_verifies_without_us(bundled: Bundled) -> None:
     code, report = verify(bundled.path, "--policy", bundled.policy)
     assert (code, report["problems"]) == (0, [])
+    assert report["policy"] == hashlib.sha256(bundled.policy.read_bytes()).hexdigest()
     assert [record["address"] for record in report["records"]] == [f"events/0@{at}" for at in (0, 7, 255, 256, 299)]
     for record in report["records"]:
         assert record["parts"] == {"metadata": "OK", "content": "OK", "source": "OK"}
