@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import stat
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,13 @@ def copy_stores(settings: Settings) -> CopyStores:
     from signer.anchors.object_lock import locked_copies
 
     return {_place(own): partial(locked_copies, _vault(own)) for own in settings.anchors.values() if own.kind == "lock"}
+
+
+def certificate_ends(path: Path) -> datetime:
+    """When the authority's own certificate, the first in a PEM file, is no longer valid."""
+    from signer.tokens import load_chain, read_authority
+
+    return load_chain(read_authority("authority", _read(path)))[0].not_valid_after_utc
 
 
 def deployment_keys(control: Control, current: bytes) -> list[bytes]:

@@ -11,8 +11,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from affidavit.anchoring import certificate_ends, make_anchor
 from affidavit.custody import signing_key
 from affidavit.deployment import control_url, is_initialised
 from affidavit.engine import query_client
@@ -37,6 +39,10 @@ FREE_BYTES_NONE = 512 << 20
 EXPIRES_SOON_MS = 7 * 86_400_000
 LAG_RECORDS = 100_000
 SKEW_MS = 60_000
+
+
+CERTIFICATE_DAYS = 60
+"""How long before its end the certificate of an authority is worth a warning: policies have to be handed out again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ def examine(layout: Layout) -> Iterator[Check]:
     try:
         with Wiring(layout, settings) as wiring:
             yield from _tokens(wiring)
+            yield from _outside(wiring)
             if settings.bus.kafka or layout.bus.exists():
                 status = asyncio.run(read_status(wiring))
                 yield from _shards(wiring, status)
@@ -134,6 +141,31 @@ def _keys(layout: Layout, settings: Settings) -> Iterator[Check]:
         yield Check("signing key", "failure", f"it is not the key of {layout.verifier_key}", "restore the right one")
     else:
         yield Check("signing key", "ok", shown.fingerprint)
+
+
+def _outside(wiring: Wiring) -> Iterator[Check]:
+    """What vouches for the ledger: whether anything does, whether its files can be read, when certificates end."""
+    anchors = wiring.settings.anchors
+    if not anchors:
+        yield Check("anchors", "warning", "nobody outside vouches for this ledger", "see docs/anchors.md")
+        return
+    for name, own in anchors.items():
+        try:
+            made = make_anchor(wiring.settings, name, [wiring.signing_key.public_key])
+            made.close()
+            ends = certificate_ends(own.certificates) if own.certificates else None
+        except AffidavitError as error:
+            yield Check(f"anchor {name}", "failure", str(error), "correct the setting")
+            continue
+        if ends is not None and ends < datetime.now(UTC) + timedelta(days=CERTIFICATE_DAYS):
+            yield Check(
+                f"anchor {name}",
+                "warning",
+                f"the certificate of the authority ends on {ends:%Y-%m-%d}",
+                "pin its next one, here and in policies",
+            )
+        else:
+            yield Check(f"anchor {name}", "ok", f"{own.kind}, every {made.interval_seconds:.0f} s")
 
 
 def _disk(layout: Layout) -> Check:

@@ -206,7 +206,13 @@ def test_a_key_is_rotated_and_the_old_one_revoked(anchored: Anchored) -> None:
     assert done["verifier_keys"] == [after["verifier_key"], before["verifier_key"]]
     words = [word for line in done["verifier_keys"] for word in ("--log", line)]
     affidavit("witness", "init", "--data", anchored.witness, "--name", "witness.example.org", *words)
-    assert affidavit("doctor", "--data", anchored.data, code=0)
+    checks = {check["name"]: check["state"] for check in document("doctor", "--data", anchored.data)["checks"]}
+    assert {name: checks[name] for name in checks if name.startswith("anchor ")} == {
+        "anchor clock": "ok",
+        "anchor auditor": "ok",
+        "anchor vault": "ok",
+    }
+    assert checks["signing key"] == "ok"
     anchored.up.start()
     anchored.policy.write_text(affidavit("anchors", "policy", "--data", anchored.data))
     report = document("verify", "records", "--data", anchored.data, "--policy", anchored.policy)
