@@ -21,12 +21,17 @@ from bundle_tampering import TAMPERING, change, flip
 from bundles import ABOUT, Bundled, write
 from signed_ledger import SHARD
 
+from affidavit.bundle.records import bundled_records
+from affidavit.bundle.writer import write_bundle
 from schemas.errors import ConfigurationError, EvidenceIncomplete, VerificationError
 from schemas.ids import Shard
+from schemas.parts import CONTENT
+from schemas.record import decode_record, encode_record
 from signer.merkle import leaf
 from signer.note import VerifierKey
 from signer.policy import Revoked, format_policy, policy_of
 from signer.tlog_proof import parse_proof, verify_proof
+from signer.verify_records import Comparison
 
 STANDALONE = Path(__file__).resolve().parents[2] / "affidavit/bundle/standalone.py"
 
@@ -161,10 +166,6 @@ def test_what_does_not_verify_is_not_disclosed(bundled: Bundled, tmp_path: Path)
     held = source.held[SHARD]
     source.held[SHARD] = [one._replace(record=flip(one.record, -1)) if one.offset == 0 else one for one in held]
 
-    from affidavit.bundle.records import bundled_records
-    from affidavit.bundle.writer import write_bundle
-    from signer.verify_records import Comparison
-
     comparison = Comparison(source, bundled.made.world.keys, bundled.made.world.objects.open)
     records = bundled_records(bundled.made.world.objects, bundled.made.policy, comparison, [(SHARD, 0)])
     with pytest.raises(VerificationError, match=r"events/0@0: .* MISMATCH: "):
@@ -193,3 +194,30 @@ def test_a_revoked_key_counts_for_what_was_vouched_for_before(bundled: Bundled, 
         found, report = verify(bundled.path, "--policy", policy)
         assert found == code
         assert all("its key is revoked since 1970" in one["message"] for one in report["problems"])
+
+
+class Everything:
+    """Manifests that cover the content of every record."""
+
+    def covers(self, origin: str, index: int, part_type: int) -> bool:
+        return part_type == CONTENT
+
+
+def test_proofs_survive_the_destruction_of_a_part(bundled: Bundled, tmp_path: Path) -> None:
+    """The content is gone from the destination, as a manifest says; all else of the record is proven as before."""
+    source = asyncio.run(bundled.made.world.evidence())
+    stripped = []
+    for one in source.held[SHARD]:
+        record = decode_record(one.record)
+        parts = tuple(part for part in record.parts if part.type != CONTENT)
+        stripped.append(one._replace(record=encode_record(replace(record, parts=parts))))
+    source.held[SHARD] = stripped
+    comparison = Comparison(source, bundled.made.world.keys, bundled.made.world.objects.open, Everything())
+    records = bundled_records(bundled.made.world.objects, bundled.made.policy, comparison, [(SHARD, 7), (SHARD, 8)])
+    summary = write_bundle(tmp_path / "erased.zip", records, bundled.made.policy, ABOUT)
+    assert dict(summary.parts) == {"OK": 4, "ERASED": 2}
+    code, report = verify(tmp_path / "erased.zip", "--policy", bundled.policy)
+    assert (code, report["problems"]) == (0, [])
+    assert report["records"][0]["parts"] == {"metadata": "OK", "content": "ERASED", "source": "OK"}
+    with zipfile.ZipFile(tmp_path / "erased.zip") as archive:
+        assert not any(name.endswith("content.json") for name in archive.namelist())
