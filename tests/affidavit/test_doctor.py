@@ -28,11 +28,34 @@ def named(layout: Layout, name: str) -> Check:
     return next(check for check in examine(layout) if check.name == name)
 
 
-def test_a_new_directory_works_and_lacks_only_senders(layout: Layout) -> None:
+def test_a_new_directory_works_and_lacks_only_senders_and_anchors(layout: Layout) -> None:
     checks = list(examine(layout))
     assert [check.name for check in checks if check.state == "failure"] == []
-    assert [check.name for check in checks if check.state == "warning"] == ["tokens"]
+    assert [check.name for check in checks if check.state == "warning"] == ["tokens", "anchors"]
     assert all(check.remedy for check in checks if check.state != "ok")
+
+
+def test_an_anchor_whose_files_are_wrong(layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "tsa.pem").write_text("nothing")
+    with layout.config.open("a") as file:
+        file.write(f'[anchors.clock]\nkind = "tsa"\nurl = "http://tsa.example/"\ncertificates = "{tmp_path}/tsa.pem"\n')
+    (check,) = [check for check in examine(layout) if check.name == "anchor clock"]
+    assert check.state == "failure"
+    assert "got no PEM certificates" in check.found
+
+
+def test_a_certificate_that_ends_soon(layout: Layout, tmp_path: Path) -> None:
+    from tsa_server import TimeStampServer
+
+    for days, state in ((3650, "ok"), (30, "warning")):
+        made = TimeStampServer(tmp_path / str(days), days=days)
+        (tmp_path / "tsa.pem").write_bytes(made.chain)
+        if days == 3650:
+            with layout.config.open("a") as file:
+                file.write('[anchors.clock]\nkind = "tsa"\nurl = "http://tsa.example/"\n')
+                file.write(f'certificates = "{tmp_path}/tsa.pem"\n')
+        (check,) = [check for check in examine(layout) if check.name == "anchor clock"]
+        assert check.state == state, check.found
 
 
 def test_no_directory(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 class TimeStampServer:
     """One authority. Its files lie in ``folder``; with ``root``, the folder of another, it is under the same root."""
 
-    def __init__(self, folder: Path, name: str = "Test TSA", root: Path | None = None) -> None:
+    def __init__(self, folder: Path, name: str = "Test TSA", root: Path | None = None, days: int = 3650) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._make(name, root)
+        self._make(name, root, days)
         self.chain = (folder / "tsa.pem").read_bytes() + (folder / "ca.pem").read_bytes()
         self.broken = 0
         self.alter: Callable[[bytes], bytes] = lambda reply: reply
@@ -109,7 +109,7 @@ class TimeStampServer:
             _openssl(self.folder, "ts", "-reply", "-config", "ts.cnf", "-queryfile", "query", "-out", "reply")
             return (self.folder / "reply").read_bytes()
 
-    def _make(self, name: str, root: Path | None) -> None:
+    def _make(self, name: str, root: Path | None, days: int) -> None:
         folder = self.folder
         (folder / "ca.cnf").write_text(AUTHORITY)
         (folder / "ts.cnf").write_text(STAMPING.format(folder=folder))
@@ -132,7 +132,7 @@ class TimeStampServer:
             "-extensions",
             "v3_tsa",
         )
-        _openssl(folder, "x509", "-req", "-in", "tsa.csr", *signing, "-out", "tsa.pem", "-days", "3650")
+        _openssl(folder, "x509", "-req", "-in", "tsa.csr", *signing, "-out", "tsa.pem", "-days", str(days))
 
 
 def _openssl(folder: Path, *words: str) -> None:
