@@ -45,6 +45,7 @@ EAGER = {
     "AFFIDAVIT_SIGNER_LINGER_SECONDS": "0.05",
     "AFFIDAVIT_SIGNER_ANCHOR_SECONDS": "1",
     "AFFIDAVIT_BUS_SESSION_SECONDS": "6",
+    "AFFIDAVIT_BUS_REBALANCE_SECONDS": "15",
     "AFFIDAVIT_BUS_APPEND_SECONDS": "2",
 }
 """Everything writes all the time, so that a fault hits something, and is noticed soon."""

@@ -134,8 +134,8 @@ async def _serve_one(
         async for piece in answer(request):
             if reader.at_eof():
                 raise ConnectionResetError
+            sent += piece  # before the write: whoever has read it may ask at once what was sent
             writer.write(piece)
-            sent += piece
             await writer.drain()
     except (ConnectionError, asyncio.CancelledError):
         running.closed += 1
