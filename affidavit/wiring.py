@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from signer.note import SigningKey
     from sinks.archive.sink import ArchiveSink
     from sinks.clickhouse.engine import Engine
-    from sinks.clickhouse.proof import LogStart
     from sinks.clickhouse.sink import ClickHouseSink
+    from sinks.proof import LogStart
     from stores.bus import Bus
     from stores.bus.spool import SpoolLimits
     from stores.bus.spool.bus import SpoolingBus
@@ -264,7 +264,7 @@ class Wiring:
     def logs(self, shard: Shard) -> Sequence[LogStart]:
         """The logs of a shard that the signer has opened."""
         from signer.genesis import genesis_entry
-        from sinks.clickhouse.proof import LogStart
+        from sinks.proof import LogStart
 
         return [
             LogStart(log.origin, log.start_offset, genesis_entry(log.genesis, log.opened_ms))

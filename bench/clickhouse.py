@@ -25,9 +25,9 @@ from schemas.parts import CONTENT, METADATA, SOURCE, Sealer, SubjectKey
 from schemas.record import Record, encode_record
 from sinks.clickhouse.engine import EmbeddedEngine
 from sinks.clickhouse.evidence import ClickHouseEvidence
-from sinks.clickhouse.proof import LogStart
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered
+from sinks.proof import LogStart
 from stores.bus import Message
 from stores.keys import KeyScope
 

@@ -27,9 +27,9 @@ from schemas.metadata_binary import decode_metadata
 from schemas.parts import CONTENT, METADATA, SOURCE, OpenedPart, SealedPart
 from schemas.record import decode_record
 from sinks.clickhouse.classify import code_of
-from sinks.clickhouse.opening import ELSEWHERE, INVALID, MALFORMED, OK, read_raw_message
 from sinks.clickhouse.quoting import quote, quote_name
 from sinks.clickhouse.sources import Sources
+from sinks.opening import ELSEWHERE, INVALID, MALFORMED, OK, read_raw_message
 
 _NOT_SHOWN = frozenset({60, 497})
 """Unknown table (tables of an older release, too), access denied."""

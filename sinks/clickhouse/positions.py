@@ -12,8 +12,8 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.errors import VerificationError
 from schemas.ids import Offset, Shard
-from sinks.clickhouse.opening import REJECTED
 from sinks.clickhouse.quoting import quote
+from sinks.opening import REJECTED
 
 WINDOW = 100_000
 """Offsets below the highest that are searched for holes at a time; several times the largest batch. A crash leaves

@@ -17,8 +17,8 @@ from schemas.avro_binary import avro_bytes, varint
 from schemas.metadata import schema
 from schemas.parts import CONTENT, SOURCE
 from schemas.record import Record, encode_record
-from sinks.clickhouse.opening import Opened, SourcePiece
-from sinks.clickhouse.proof import Proof
+from sinks.opening import Opened, SourcePiece
+from sinks.proof import Proof
 from stores.bus import Message
 
 EVENTS = 1

@@ -36,10 +36,10 @@ from sinks.clickhouse import positions
 from sinks.clickhouse.classify import Fault, classify, code_of
 from sinks.clickhouse.engine import Engine
 from sinks.clickhouse.fence import Fence
-from sinks.clickhouse.opening import ABSENT, ELSEWHERE, MALFORMED, OK, REJECTED, SEALED, Opened, Opening, stated
-from sinks.clickhouse.proof import Logs, LogStart, Proof, chain_over, log_at, prove
 from sinks.clickhouse.rows import BOTH, CONTENTS, EVENTS, Row, container, encode_row, pack_log
 from sinks.contract import Delivered, Outcome, Pause, Retry
+from sinks.opening import ABSENT, ELSEWHERE, MALFORMED, OK, REJECTED, SEALED, Opened, Opening, stated
+from sinks.proof import Logs, LogStart, Proof, chain_over, log_at, prove
 from stores.bus import Message
 
 log = logging.getLogger(__name__)

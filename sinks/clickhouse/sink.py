@@ -15,10 +15,10 @@ from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from sinks.clickhouse import ddl
 from sinks.clickhouse.classify import Fault, classify, code_of, remedied
 from sinks.clickhouse.engine import Engine
-from sinks.clickhouse.opening import Fetch, Opening
-from sinks.clickhouse.proof import Logs
 from sinks.clickhouse.shard_writer import ShardWriter
 from sinks.contract import Limits, Outcome, Pause, Retry
+from sinks.opening import Fetch, Opening
+from sinks.proof import Logs
 from stores.bus import Message
 from stores.keys import Keys
 

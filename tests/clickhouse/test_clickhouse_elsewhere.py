@@ -23,9 +23,9 @@ from schemas.parts import CONTENT, METADATA, SOURCE
 from schemas.record import decode_record
 from signer.verify_parts import NoErasures, PartVerifier
 from sinks.clickhouse.evidence import ClickHouseEvidence
-from sinks.clickhouse.opening import ROW_BYTES
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered
+from sinks.opening import ROW_BYTES
 from stores.bus import Message
 from stores.objects import NewObject, Objects
 

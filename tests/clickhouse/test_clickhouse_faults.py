@@ -17,9 +17,9 @@ from memory_keys import MemoryKeys
 from schemas.ids import Offset
 from sinks.clickhouse.evidence import ClickHouseEvidence
 from sinks.clickhouse.integrity import failures
-from sinks.clickhouse.opening import Opening
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered, Outcome, Pause, Retry
+from sinks.opening import Opening
 from stores.bus import Message
 
 SIZE = 7

@@ -18,9 +18,9 @@ from schemas.ids import Offset
 from sinks.clickhouse import positions
 from sinks.clickhouse.evidence import ClickHouseEvidence
 from sinks.clickhouse.integrity import failures
-from sinks.clickhouse.proof import LogStart, Proof, log_at, prove
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered, Pause
+from sinks.proof import LogStart, Proof, log_at, prove
 from stores.bus import Message
 
 FIRST, SECOND, THIRD = log_start(), log_start(start_offset=20, term="2026q1"), log_start(start_offset=35, term="2026q2")

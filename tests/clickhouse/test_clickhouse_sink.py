@@ -20,11 +20,11 @@ from schemas.parts import CONTENT, METADATA, Sealer
 from schemas.record import Record, decode_record, encode_record
 from sinks.clickhouse import ddl, shard_writer
 from sinks.clickhouse.integrity import failures
-from sinks.clickhouse.opening import raw_message, read_raw_message
-from sinks.clickhouse.proof import LogStart, prove
 from sinks.clickhouse.rows import Row, container, encode_row, pack_log
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered, Pause, Retry
+from sinks.opening import raw_message, read_raw_message
+from sinks.proof import LogStart, prove
 from stores.bus import Message
 from stores.keys import KeyScope
 

@@ -34,9 +34,9 @@ from sinks.archive import ArchiveEvidence, ArchiveSink
 from sinks.clickhouse.catalogue import Catalogue
 from sinks.clickhouse.evidence import ClickHouseEvidence
 from sinks.clickhouse.integrity import failures
-from sinks.clickhouse.proof import LogStart
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered
+from sinks.proof import LogStart
 from stores.bus import Message
 
 TURNS = 200

@@ -35,9 +35,9 @@ from signer.verify_records import Comparison
 from sinks.archive import ArchiveEvidence, ArchiveSink
 from sinks.clickhouse.evidence import ClickHouseEvidence
 from sinks.clickhouse.integrity import failures
-from sinks.clickhouse.proof import LogStart
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.contract import Delivered
+from sinks.proof import LogStart
 from stores.bus import Message
 
 IMAGE_BYTES = 900_000

@@ -10,7 +10,7 @@ from sealed_records import sealed, strays
 
 from schemas.entry import GENESIS, NO_OFFSET, pack_commitments, pack_entry
 from schemas.ids import EVENTS, Offset, Shard
-from sinks.clickhouse.proof import LogStart, Proof, prove
+from sinks.proof import LogStart, Proof, prove
 from stores.bus import Message
 from stores.keys import Keys
 
