@@ -18,6 +18,11 @@ A sink is *config* (its pydantic model), *encode* (pure: messages → bytes), *c
    in the destination once, and neither leaves anything there that the other cannot go on from. Who comes second
    learns it from the destination: it gets ``Delivered`` where the other was faster, ``More`` or ``Retry`` where
    it must fall in with what the other has begun, and nothing that needs a person.
+
+A destination that can only be written to (Splunk, syslog) can say neither where to resume nor that it has something
+already. Its sink is :class:`Settling`: the position lies in the control database, moves by compare-and-swap behind what
+is durable, and clauses 1, 2 and 6 weaken to *at least once*: nothing is ever missing, what a crash, a lost answer or a
+ghost repeats carries the same shard and offset, and a reader counts distinct ones.
 """
 
 from __future__ import annotations
@@ -64,7 +69,24 @@ class More:
     until: Offset
 
 
-Outcome = Delivered | Retry | Pause | More
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Of a :class:`Settling` sink: the destination took all of the batch, but for the ``rejected``, and it may still
+    lose it. The runner reads on; the position moves when :meth:`Settling.settle` says so."""
+
+    rejected: tuple[tuple[Offset, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Of a :class:`Settling` sink: nothing was sent, for as much is under way as may be. No error; the same batch is
+    handed over again after ``after`` seconds, and what is under way settles meanwhile."""
+
+    reason: str
+    after: float = 0.5
+
+
+Outcome = Delivered | Retry | Pause | More | Accepted | Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +135,21 @@ class Remembering(Protocol):
         Raises:
             Unavailable: the destination does not answer; the runner tries again.
             VerificationError: the destination contradicts itself.
+        """
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A sink whose ``deliver`` answers with :class:`Accepted`, and whose destination confirms later, or cannot say."""
+
+    def settle(self, shard: Shard) -> Offset | None:
+        """Learn what has become durable, and keep the position: everything before the offset that is returned is in
+        the destination for good, or was rejected. The runner calls it once the dead letters of what was rejected are
+        written, and then every second while something is under way. ``None``: something that was accepted is lost, or
+        another process has moved the position; the runner calls ``resume`` and delivers from there.
+
+        Raises:
+            Unavailable: the destination or the database does not answer; the runner asks again.
         """
         ...

@@ -17,11 +17,23 @@ from typing import Any, TypeVar, assert_never
 from schemas.errors import EvidenceIncomplete, InvariantError, LedgerContradiction, LimitExceeded, Unavailable
 from schemas.ids import Offset, Shard
 from sinks.budget import Account, Budget
-from sinks.contract import Delivered, Limits, More, Outcome, Pause, Remembering, Retry, Sink
+from sinks.contract import (
+    Accepted,
+    Delivered,
+    Limits,
+    More,
+    Outcome,
+    Pause,
+    Remembering,
+    Retry,
+    Sink,
+    Wait,
+)
 from sinks.deadletter import DeadLetter, outgoing
 from sinks.identity import Identities, entry_commitments
 from sinks.pace import Backoff, Clock, Stop
 from sinks.reader import Batch, Reader
+from sinks.settlement import SETTLE_SECONDS, Lost, Settlement
 from sinks.snapshot import ShardSnapshot, Tally
 from stores.bus import Bounds, Bus, Message
 
@@ -86,6 +98,9 @@ class Lane:
         self._where = f"sink {self._sink.name}, {shard}"
         self._backoff = Backoff(common.rng)
         self._call_now: asyncio.Future[Any] | None = None
+        self._settlement = Settlement(
+            common.sink, shard, clock=common.clock, tally=tally, call=self._call, hint=self._hint
+        )
 
     def snapshot(self) -> ShardSnapshot:
         """The counts now; from any thread."""
@@ -137,7 +152,7 @@ class Lane:
             try:
                 await self._feed(position)
                 position = None
-            except BeginAgain:
+            except (BeginAgain, Lost):
                 self._account.close()
                 position = await self._resume()
 
@@ -157,9 +172,9 @@ class Lane:
                 log.warning("%s: resume failed and is repeated: %s", self._where, error)
                 await self._stop.sleep(backoff.next(error.retry_after))
                 continue
-            start = await self._before(position, bounds.start)
+            start = position if self._settlement.kept else await self._before(position, bounds.start)
             if start is not None:
-                self._tally.moved(start)
+                self._settlement.begin(start)
             return start
         return None
 
@@ -209,7 +224,7 @@ class Lane:
         """
         reading = asyncio.ensure_future(self._reader.gather(position))
         try:
-            while batch := await reading:
+            while batch := await self._read(reading):
                 # While this batch is delivered the next one is read, and no more than that: two batches are in memory.
                 next_offset = batch.end
                 reading = asyncio.ensure_future(self._reader.gather(next_offset))
@@ -222,8 +237,20 @@ class Lane:
                     await self._drop(reading)
                     reading = asyncio.ensure_future(self._reader.gather(end))
                 del delivered
+            await self._settle_all()
         finally:
             await self._drop(reading)
+
+    async def _read(self, reading: asyncio.Future[Batch | None]) -> Batch | None:
+        await self._settlement.beside(reading)
+        return await reading
+
+    async def _settle_all(self) -> None:
+        """Wait, as far as the stop allows, until everything that was accepted is durable."""
+        while self._settlement.under_way and not self._stop.overdue:
+            await self._settlement.ask(at_once=True)
+            if self._settlement.under_way:
+                await self._clock.sleep(min(SETTLE_SECONDS, self._stop.left))
 
     async def _deliver(self, batch: Batch) -> Batch | None:
         """Deliver until it is delivered. Returns what was; ``None`` when the lane had to stop first, which loses
@@ -234,8 +261,15 @@ class Lane:
             match outcome:
                 case Delivered(rejected):
                     return batch if await self._advance(batch, rejected) else None
+                case Accepted(rejected):
+                    return batch if await self._accept(batch, rejected) else None
                 case More(until):
                     batch = await self._longer(batch, until)
+                case Wait(reason, after):
+                    log.debug("%s: offset %d waits: %s", self._where, batch.messages[0].offset, reason)
+                    await self._settlement.ask(at_once=True)
+                    await self._reader.refresh()
+                    await self._stop.sleep(after)
                 case Retry(reason, after):
                     self._tally.retried("Retry", reason)
                     log.warning("%s: offset %d must be sent again: %s", self._where, batch.messages[0].offset, reason)
@@ -269,17 +303,32 @@ class Lane:
         return await self._reader.extend(batch, until)
 
     async def _advance(self, batch: Batch, rejected: Sequence[tuple[Offset, str]]) -> bool:
+        if not await self._arrived(batch, rejected):
+            return False
+        self._tally.moved(batch.end)
+        await self._hint(batch.end)
+        return True
+
+    async def _accept(self, batch: Batch, rejected: Sequence[tuple[Offset, str]]) -> bool:
+        """The letters are written before anything settles: if we die between the two, the batch is sent again."""
+        if not await self._arrived(batch, rejected):
+            return False
+        await self._settlement.accept(batch.end)
+        return True
+
+    async def _arrived(self, batch: Batch, rejected: Sequence[tuple[Offset, str]]) -> bool:
         if rejected and not await self._bury([self._letter(batch.messages, *item) for item in rejected]):
             return False
         self._tally.arrived(len(batch.messages), len(rejected), batch.size)
-        self._tally.moved(batch.end)
         self._tally.went_on()
         self._backoff = Backoff(self._rng)
+        return True
+
+    async def _hint(self, position: Offset) -> None:
         try:
-            await self._bus.commit(self._sink.name, self._shard, batch.end)
+            await self._bus.commit(self._sink.name, self._shard, position)
         except Unavailable as error:
             log.debug("%s: the lag hint was not kept: %s", self._where, error)  # the next one will be
-        return True
 
     def _letter(self, batch: Sequence[Message], offset: Offset, reason: str) -> DeadLetter:
         at = offset - batch[0].offset

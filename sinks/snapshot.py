@@ -32,6 +32,7 @@ class ShardSnapshot:
         bytes: values in these batches.
         last_records, last_bytes: the batch that was delivered last.
         deliver_seconds: spent in calls of ``deliver``, whatever came of them.
+        unsettled: records behind ``position`` that the destination took and has not confirmed yet.
     """
 
     shard: Shard
@@ -50,6 +51,7 @@ class ShardSnapshot:
     last_records: int = 0
     last_bytes: int = 0
     deliver_seconds: float = 0.0
+    unsettled: int = 0
 
     @property
     def lag(self) -> int:
@@ -85,6 +87,10 @@ class Snapshot:
     @property
     def bytes(self) -> int:
         return sum(shard.bytes for shard in self._all)
+
+    @property
+    def unsettled(self) -> int:
+        return sum(shard.unsettled for shard in self.shards)
 
     @property
     def deliver_seconds(self) -> float:
@@ -132,6 +138,10 @@ class Tally:
     def moved(self, position: Offset) -> None:
         """Note where the destination stands."""
         self._set(position=position, end=max(self._now.end, position))
+
+    def settled(self, position: Offset, accepted: Offset) -> None:
+        """Note where the destination stands for good, and how far it took what it was sent."""
+        self._set(position=position, end=max(self._now.end, accepted), unsettled=max(0, accepted - position))
 
     def saw_end(self, end: Offset) -> None:
         """Note where the bus ends."""
