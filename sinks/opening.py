@@ -1,12 +1,12 @@
 """From sealed messages to rows' contents: decode, open each part, say what became of it.
 
 Nothing here can fail on account of one record: whatever cannot be opened is a status and a reason, and the record
-still gets its row, so that ClickHouse and the ledger count the same.
+still gets its row or its event, so that destination and ledger count the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -93,12 +93,20 @@ class Opening:
         keys: looked up once per batch.
         fetch: for parts that lie in the object store; ``None`` makes them ``missing``.
         recent: sources of the topic that were opened last.
+        parts: types of the parts that are opened; the others are ``absent`` for whoever wants them not.
     """
 
-    def __init__(self, keys: Keys, fetch: Fetch | None = None, recent: Recent | None = None) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        fetch: Fetch | None = None,
+        recent: Recent | None = None,
+        parts: Collection[int] = (METADATA, CONTENT, SOURCE),
+    ) -> None:
         self._keys = keys
         self._fetch = fetch
         self._recent = recent
+        self._parts = frozenset(parts)
         self._opener = Opener()
 
     def records(self, messages: Sequence[Message]) -> tuple[list[Record | str | None], dict[KeyId, PartKeys]]:
@@ -125,12 +133,13 @@ class Opening:
         committed = {
             commitments[at]: commitments[at + 1 : at + COMMITMENT_BYTES]
             for at in range(0, len(commitments), COMMITMENT_BYTES)
+            if commitments[at] in self._parts
         }
         statuses, data, salts, reasons = [ABSENT] * 4, [b""] * 4, [b""] * 4, []
         manifest, fetched = None, 0
         for part in record.parts:
             part_type = part.type
-            if part_type > SOURCE:
+            if part_type not in self._parts:
                 continue
             commitment = committed.pop(part_type, None)
             if commitment is not None and part.key_id in keys and not part.address:

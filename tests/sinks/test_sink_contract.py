@@ -16,7 +16,7 @@ from sealed_records import messages, sealed, strays
 from sink_subjects import OPEN, REMEMBERING, SHARED, SUBJECTS, Subject
 
 from schemas.ids import CONTROL, DEADLETTER, EVENTS, Offset, Shard
-from sinks.contract import Delivered, Limits, More, Remembering, Retry, Sink
+from sinks.contract import Accepted, Delivered, Limits, More, Outcome, Remembering, Retry, Settling, Sink
 from sinks.deadletter import decode_deadletter
 from sinks.identity import entry_commitments
 from sinks.runner import Runner
@@ -38,7 +38,19 @@ def records(subject: Subject, count: int, shard: Shard = SHARD, *, start: int = 
 
 
 def deliver(sink: Sink, batch: Sequence[Message]) -> None:
-    assert sink.deliver(batch[0].shard, batch) == Delivered()
+    outcome = sink.deliver(batch[0].shard, batch)
+    assert settled(sink, batch, outcome) == Delivered()
+
+
+def settled(sink: Sink, batch: Sequence[Message], outcome: Outcome) -> Outcome:
+    """What the outcome is once the destination has confirmed; for most sinks it has."""
+    if not isinstance(outcome, Accepted):
+        return outcome
+    assert isinstance(sink, Settling)
+    for _ in range(3):
+        if (position := sink.settle(batch[0].shard)) is not None and position > batch[-1].offset:
+            return Delivered(outcome.rejected)
+    return Retry("it did not settle")
 
 
 def check(subject: Subject, batch: Sequence[Message]) -> None:
@@ -142,7 +154,7 @@ def test_5_strays_are_delivered_or_rejected_with_a_reason(subject: Subject) -> N
     batch = messages(outgoing, SHARD)
     sink = subject.restart()
     sink.resume(SHARD, Offset(0))
-    outcome = sink.deliver(SHARD, batch)
+    outcome = settled(sink, batch, sink.deliver(SHARD, batch))
     assert isinstance(outcome, Delivered)
     assert all(reason and 7 <= offset < 12 for offset, reason in outcome.rejected)
     there = {offset for offset, _, _ in subject.held(SHARD)}
@@ -188,7 +200,8 @@ def go_on(sink: Sink, there: Sequence[Message], start: int, end: int) -> int:
     for tries in range(12):
         if tries % 4 == 3:
             sink.resume(there[start].shard, Offset(0))
-        match outcome := sink.deliver(there[start].shard, there[start:end]):
+        batch = there[start:end]
+        match outcome := settled(sink, batch, sink.deliver(batch[0].shard, batch)):
             case Delivered():
                 return end
             case More(until):

@@ -109,15 +109,45 @@ def _clickhouse(engine: Engine) -> Iterator[Subject]:
         client.close()
 
 
+@contextmanager
+def splunk_subject(folder: Path) -> Iterator[Subject]:
+    from fake_splunk import FakeSplunk, Token, client
+    from memory_control import MemoryControl
+
+    from sinks.splunk.config import HecConfig, Secret
+    from sinks.splunk.sink import SplunkSink
+
+    splunk = FakeSplunk({"token": Token(ack=True)})
+    config = HecConfig("https://splunk.example:8088", Secret("token"), "audit.example.com", poll_seconds=0.0)
+    keys, cursors = MemoryKeys(), MemoryControl()
+    sinks: list[SplunkSink] = []
+
+    def restart() -> Sink:
+        sinks.append(SplunkSink(config, keys, cursors, linger=0.0, connect=lambda config: client(splunk)))
+        return sinks[-1]
+
+    def held(shard: Shard) -> Held:
+        of = [event.fields for event in splunk.events if event.fields["shard"] == str(shard)]
+        known = {fields["offset"]: bytes.fromhex(fields.get("event_id", "").replace("-", "")) for fields in of}
+        return [(offset, known[offset], b"") for offset in sorted(known)]
+
+    try:
+        yield Subject(keys, restart, held, exact=False)
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
 SUBJECTS = {
     "memory": memory_subject,
+    "splunk": splunk_subject,
     "archive in memory": archive_in_memory,
     "archive in a folder": archive_in_a_folder,
     "clickhouse": clickhouse_subject,
     "clickhouse server": clickhouse_server_subject,
 }
 
-OPEN = ("memory", "archive in memory", "archive in a folder")
+OPEN = ("memory", "archive in memory", "archive in a folder", "splunk")
 """Those where two owners of a shard may go on side by side; a fenced one has each wait for the other."""
 
 SHARED = (*OPEN, pytest.param("clickhouse", marks=pytest.mark.slow))

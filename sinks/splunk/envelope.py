@@ -1,0 +1,138 @@
+"""A record as an event of Splunk's HTTP Event Collector. Pure.
+
+The body of the event is the account of the record (:mod:`sinks.account`), searched with ``KV_MODE = json``. What is to
+be counted without reading it (``tstats``) goes into indexed ``fields``, and only that, because they cost: the address
+of the record, which tells repeats from records, and what dashboards group by first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.ids import CONTROL
+from schemas.metadata import Metadata
+from sinks.account import Account
+from sinks.splunk.config import CONTROL_SOURCETYPE, SOURCETYPE, HecConfig, Route
+from sinks.splunk.oversize import shorten
+
+SCHEMA = "affidavit.splunk.1"
+"""Changes when a field of the event changes its meaning."""
+
+BLOCK = 1000
+"""Offsets in one value of field ``block``: a search that compares equal values finds what is missing in it."""
+
+
+class Piece(NamedTuple):
+    """One event as it is sent.
+
+    Attributes:
+        offset: of the record.
+        goes_to: its index; ``""``: the token's.
+        data: the envelope.
+        account: what it was made of, to make a shorter one.
+        resend: whether it was sent before.
+        bare: whether its indexed fields were moved into its body.
+        suspect: whether it was refused alone before.
+    """
+
+    offset: int
+    goes_to: str
+    data: bytes
+    account: Account
+    resend: bool
+    bare: bool = False
+    suspect: bool = False
+
+
+def encode(account: Account, config: HecConfig, *, resend: bool = False, limit: int | None = None) -> Piece | None:
+    """The event of a record, at most ``limit`` bytes (``config.max_event_bytes``), its content shortened if need be.
+    ``None``: it does not fit even so."""
+    limit = config.max_event_bytes if limit is None else limit
+    index = route(account.metadata, config)
+    head = _head(account, config, index, resend)
+    content = account.content if config.content else b""
+    data = _whole(head, account.fields, content)
+    if len(data) > limit and content:
+        room = limit - (len(data) - len(content))
+        shorter = shorten(content, room) if room > 0 else None
+        data = _whole(head, account.fields, shorter) if shorter is not None else data
+    return Piece(account.message.offset, index, data, account, resend) if len(data) <= limit else None
+
+
+def without_fields(piece: Piece, config: HecConfig) -> Piece:
+    """The same event with what was to be indexed in its body: for a Splunk that refuses the indexed fields."""
+    head = _head(piece.account, config, piece.goes_to, piece.resend)
+    inside = head.pop("fields")
+    content = piece.account.content if config.content else b""
+    data = _whole(head, piece.account.fields | {"unindexed": inside}, content)
+    return piece._replace(data=data, bare=True)
+
+
+def route(metadata: Metadata, config: HecConfig) -> str:
+    """The index of an event: the first route all of whose values are those of the metadata."""
+    for one in config.routes:
+        if all(_says(metadata, name, value) for name, value in one.match.items()):
+            return one.index
+    return config.index
+
+
+def indexes(config: HecConfig) -> Sequence[str]:
+    """All indexes that events may go to."""
+    return sorted({config.index, *(one.index for one in config.routes)})
+
+
+def check_route(one: Route) -> None:
+    """Return if a route names fields that there are.
+
+    Raises:
+        ValueError: it does not.
+    """
+    unknown = [name for name in one.match if name not in Metadata.__annotations__]
+    if unknown:
+        raise ValueError(f"got field {unknown[0]!r}, expected fields of metadata v1, such as tenant or classification")
+
+
+def block_of(offset: int) -> int:
+    """The value of field ``block``."""
+    return offset // BLOCK
+
+
+def _says(metadata: Mapping[str, Any], name: str, value: str) -> bool:
+    found = metadata.get(name)
+    return value in found if isinstance(found, list) else str(found) == value
+
+
+def _head(account: Account, config: HecConfig, index: str, resend: bool) -> dict[str, Any]:
+    message = account.message
+    control = message.shard.topic == CONTROL
+    head: dict[str, Any] = {
+        "time": account.time_us // 1000 / 1000,
+        "source": f"affidavit:{config.deployment}",
+        "sourcetype": CONTROL_SOURCETYPE if control else SOURCETYPE,
+        "fields": {
+            "deployment": config.deployment,
+            "shard": str(message.shard),
+            "offset": message.offset,
+            "block": block_of(message.offset),
+            "event_id": account.event_id,
+            "tenant": account.metadata["tenant"],
+            "kind": account.metadata["kind"],
+            "schema": SCHEMA,
+        },
+    }
+    head["fields"] = {name: value for name, value in head["fields"].items() if value != ""}
+    if resend:
+        head["fields"]["resend"] = 1
+    if config.host:
+        head["host"] = config.host
+    if index:
+        head["index"] = index
+    return head
+
+
+def _whole(head: dict[str, Any], fields: dict[str, Any], content: bytes | None) -> bytes:
+    event = {**fields, "content": orjson.Fragment(content)} if content else fields
+    return orjson.dumps({**head, "event": event}, option=orjson.OPT_NON_STR_KEYS)
