@@ -79,6 +79,16 @@ def bundle_exported(selection: str, records: int, note: str, tenant: str, operat
     return Act("export.bundle", "access", operator, tenant=tenant or SYSTEM, details=details)
 
 
+def letters_retried(sink: str, places: Sequence[str], operator: str) -> Act:
+    """Records that a sink had rejected are about to be delivered to it again."""
+    return Act("deadletter.retry", "admin", operator, details={"sink": sink, "records": list(places)})
+
+
+def records_resent(sink: str, shard: str, count: int, operator: str) -> Act:
+    """Records that a destination lacks are about to be delivered to it again."""
+    return Act("sink.resend", "admin", operator, details={"sink": sink, "shard": shard, "records": count})
+
+
 def keys_exported(grant: Grant, operator: str, count: int, digest: str, note: str) -> Act:
     """Subject keys are about to be handed out. ``digest`` names them: see :func:`affidavit.grants.key_ids_digest`."""
     details = {

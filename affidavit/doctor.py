@@ -18,6 +18,7 @@ from affidavit.anchoring import certificate_ends, make_anchor
 from affidavit.custody import signing_key
 from affidavit.deployment import control_url, is_initialised
 from affidavit.engine import query_client
+from affidavit.forwarders import FORWARDERS, wanted_forwarders
 from affidavit.layout import Layout
 from affidavit.lock import CLICKHOUSE, COLLECTOR, running
 from affidavit.query import QueryClient
@@ -80,7 +81,22 @@ def examine(layout: Layout) -> Iterator[Check]:
                 yield from _lag(status)
     except AffidavitError as error:
         yield Check("stores", "failure", str(error), "see the message")
+    yield from _forwarders(settings)
     yield from _engine(layout, settings)
+
+
+def _forwarders(settings: Settings) -> Iterator[Check]:
+    """Whether the systems that records are forwarded to would take them."""
+    for name in wanted_forwarders(settings):
+        probe = FORWARDERS[name].probe
+        try:
+            problem = probe(settings)
+        except AffidavitError as error:
+            problem = str(error)
+        if problem:
+            yield Check(f"sink {name}", "failure", problem, f"see docs/{name}.md; records wait until it is mended")
+        else:
+            yield Check(f"sink {name}", "ok", "it answers, and knows us")
 
 
 def _permissions(layout: Layout) -> Iterator[Check]:
@@ -277,7 +293,7 @@ def _lag(status: Status) -> Iterator[Check]:
             "dead letters",
             "warning",
             f"{status.dead_letters:,} records could not be delivered",
-            "see docs/operations.md: each has its address and its reason",
+            "affidavit deadletter list shows each with its reason, affidavit deadletter retry delivers it again",
         )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from affidavit.forwarders import FORWARDERS, wanted_forwarders
 from affidavit.layout import Layout
 from affidavit.settings import Settings
 from schemas.errors import ConfigurationError
@@ -25,13 +26,14 @@ PROXY = "proxy"
 SIGNER = "signer"
 ARCHIVE = "archive"
 CLICKHOUSE = "clickhouse"
-ROLES = (COLLECTOR, POLLER, PROXY, SIGNER, ARCHIVE, CLICKHOUSE)
+ROLES = (COLLECTOR, POLLER, PROXY, SIGNER, ARCHIVE, CLICKHOUSE, *FORWARDERS)
 """What a deployment runs, in the order in which it starts."""
 
 
 def wanted_roles(settings: Settings) -> tuple[str, ...]:
     """What ``up`` runs: everything, but for what has nothing to do."""
     idle = {name for name, busy in ((POLLER, settings.feeds), (PROXY, settings.proxy.enabled)) if not busy}
+    idle |= set(FORWARDERS) - set(wanted_forwarders(settings))
     return tuple(name for name in ROLES if name not in idle)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from affidavit import receiving
+from affidavit.forwarders import FORWARDERS, make_forwarder
 from affidavit.lock import ARCHIVE, CLICKHOUSE, COLLECTOR, POLLER, PROXY, ROLES, SIGNER
 from affidavit.receiving import Report, base_url
 from affidavit.settings import Settings
@@ -44,6 +45,7 @@ def make_roles(wiring: Wiring, names: Sequence[str], monitor: Monitor) -> list[R
         SIGNER: (_sign, receives),
         ARCHIVE: (_archive, receives),
         CLICKHOUSE: (_clickhouse, (*receives, SIGNER)),
+        **{name: (_forwarding(name), receives) for name in FORWARDERS},
     }
 
     def role(name: str) -> Role:
@@ -131,6 +133,13 @@ async def _clickhouse(wiring: Wiring, monitor: Monitor, stop: Stopping, ready: R
                 await interface(stopped, listening)
 
     await _deliver(wiring, monitor, CLICKHOUSE, wiring.clickhouse_sink(), stop, ready, beside)
+
+
+def _forwarding(name: str) -> Callable[[Wiring, Monitor, Stopping, Report], Coroutine[Any, Any, None]]:
+    async def forward(wiring: Wiring, monitor: Monitor, stop: Stopping, ready: Report) -> None:
+        await _deliver(wiring, monitor, name, make_forwarder(wiring, name), stop, ready)
+
+    return forward
 
 
 async def _deliver(

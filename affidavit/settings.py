@@ -40,6 +40,7 @@ from affidavit.sections import (
     QuerySettings,
     Section,
     SignerSettings,
+    SplunkSettings,
     SpoolSettings,
     UpstreamSettings,
     WatchSettings,
@@ -77,6 +78,7 @@ class Settings(Section):
     anchors: dict[Name, AnchorSettings] = Field(default_factory=dict)
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    splunk: SplunkSettings = SplunkSettings()
     grpc: GrpcSettings = GrpcSettings()
     cloudflare: CloudflareSettings = CloudflareSettings()
     fetch: FetchSettings = FetchSettings()

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from affidavit.forwarders import wanted_forwarders
 from affidavit.layout import Layout
 from affidavit.lock import ARCHIVE, CLICKHOUSE, ROLES, Running, running, wanted_roles
 from affidavit.settings import Settings
@@ -22,6 +23,7 @@ from sinks.archive.evidence import ArchiveEvidence
 from stores.bus import Bounds
 
 SINKS = (CLICKHOUSE, ARCHIVE)
+"""Those that every deployment has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ async def read_status(wiring: Wiring) -> Status:
 async def _shard(wiring: Wiring, shard: Shard, log: LogStatus | None) -> ShardStatus:
     bus = wiring.existing_bus
     bounds = await bus.bounds(shard)
+    sinks = (*SINKS, *wanted_forwarders(wiring.settings))
     last = None
     if bounds.end > bounds.start:
         [message] = await bus.read(shard, Offset(bounds.end - 1), max_records=1, max_bytes=1, values=False)
@@ -139,7 +142,7 @@ async def _shard(wiring: Wiring, shard: Shard, log: LogStatus | None) -> ShardSt
         max(0, bounds.end - signed),
         _age(wiring, log),
         last,
-        tuple([await _sink(wiring, sink, shard, bounds) for sink in SINKS]),
+        tuple([await _sink(wiring, sink, shard, bounds) for sink in sinks]),
     )
 
 

@@ -45,6 +45,7 @@ def completeness(
     """
     from affidavit.completeness_read import check
     from affidavit.engine import query_client
+    from affidavit.moments import parse_time
     from affidavit.settings import data_directory
 
     now = datetime.now(UTC)
@@ -60,24 +61,6 @@ def completeness(
     else:
         _print(report)
     return report.exit_code
-
-
-def parse_time(text: str, now: datetime) -> int:
-    """Milliseconds since 1970 of a time, or of a span back from now."""
-    import re
-    from datetime import timedelta
-
-    from schemas.errors import MalformedInput
-
-    span = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
-    if span:
-        unit = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}[span[2]]
-        return int((now - int(span[1]) * unit).timestamp() * 1000)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise MalformedInput(f"got time {text!r}, expected 24h, 7d, or one such as 2026-11-24T18:00") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _print(report: Report) -> None:

@@ -216,9 +216,9 @@ def unresolved(
     \b
       affidavit identity unresolved --since 7d
     """
-    from affidavit.cli.completeness import parse_time
     from affidavit.engine import query_client
     from affidavit.identity.asking import unresolved as ask
+    from affidavit.moments import parse_time
     from affidavit.settings import data_directory
 
     begin = parse_time(since, datetime.now(UTC))
@@ -350,7 +350,7 @@ def _print(after: Directory, found: Changes, conflicts: list[Stretch]) -> None:
 
 
 def _time(text: str) -> int:
-    from affidavit.cli.completeness import parse_time
+    from affidavit.moments import parse_time
 
     now = datetime.now(UTC)
     return parse_time(text, now) if text else int(now.timestamp() * 1000)

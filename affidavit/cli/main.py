@@ -12,6 +12,7 @@ from affidavit import version as installed_version
 from affidavit.cli import (
     anchors,
     completeness,
+    deadletter,
     doctor,
     exits,
     export,
@@ -23,6 +24,7 @@ from affidavit.cli import (
     schemas,
     serve,
     setup,
+    splunk,
     status,
     timeline,
     token,
@@ -52,6 +54,8 @@ app.command("completeness")(completeness.completeness)
 app.add_typer(verify.verify, name="verify")
 app.add_typer(log.log, name="log")
 app.add_typer(anchors.anchors, name="anchors")
+app.add_typer(deadletter.deadletter, name="deadletter")
+app.add_typer(splunk.splunk, name="splunk")
 app.add_typer(export.export, name="export")
 app.add_typer(witness.witness, name="witness")
 app.add_typer(token.tokens, name="token")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from affidavit.cli import exits, options, output
+from affidavit.forwarders import FORWARDERS
 
 if TYPE_CHECKING:
     from affidavit.layout import Layout
@@ -44,11 +45,8 @@ class RoleName(StrEnum):
     monitor = "monitor"
 
 
-class SinkName(StrEnum):
-    """The sinks that ``run sink`` takes."""
-
-    archive = "archive"
-    clickhouse = "clickhouse"
+SinkName = StrEnum("SinkName", [(name, name) for name in ("archive", "clickhouse", *FORWARDERS)])  # type: ignore[misc]
+"""The sinks that ``run sink`` takes."""
 
 
 def up(
@@ -59,7 +57,8 @@ def up(
     verbose: Verbose = False,
     as_json: options.Json = False,
 ) -> int:
-    """Run everything in this process: collector, signer, ClickHouse with its HTTP interface, archive.
+    """Run everything in this process: collector, signer, ClickHouse with its HTTP interface, archive, and the sinks
+    into other systems that are set.
 
     Makes the data directory on first use. SIGTERM and Ctrl-C finish what was begun; killing it at any moment loses
     nothing that was acknowledged. A part that fails stops the whole process, and the message says why.

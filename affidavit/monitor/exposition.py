@@ -173,6 +173,7 @@ def _sinks(sinks: Sequence[Snapshot], now: float) -> Iterator[Metric]:
     every = owned + [((sink.sink, str(one.shard)), one) for sink in sinks for one in sink.former]
     yield gauge(names.SINK_POSITION, [(at, one.position) for at, one in owned])
     yield gauge(names.SINK_LAG, [(at, one.lag) for at, one in owned])
+    yield gauge(names.SINK_UNSETTLED, [(at, one.unsettled) for at, one in owned])
     yield gauge(names.SINK_LAST_BATCH, [(at, one.last_records) for at, one in owned])
     yield gauge(names.SINK_STATE, [hot for at, one in owned for hot in one_hot(at, one.state, SINK_STATES)])
     yield gauge(names.SINK_PAUSED, [(at, _paused(one, now)) for at, one in owned])

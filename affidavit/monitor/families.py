@@ -190,6 +190,9 @@ SINK_POSITION = Family(
     "sink_position_offset", "gauge", "Everything before this offset is in the destination or in the dead letter", _SINK
 )
 SINK_LAG = Family("sink_lag_records", "gauge", "Records on the bus that the sink has yet to deliver", _SINK)
+SINK_UNSETTLED = Family(
+    "sink_unsettled_records", "gauge", "Records that the destination took and has not confirmed yet", _SINK
+)
 DELIVERED = Family("sink_delivered_records_total", "counter", "Records delivered", _SINK)
 REJECTED = Family("sink_rejected_records_total", "counter", "Records that went to the dead letter", _SINK)
 RETRIES = Family("sink_retries_total", "counter", "Calls that failed and were, or will be, repeated", _SINK)
@@ -211,6 +214,7 @@ SINK_PAUSED = Family(
 SINKS = (
     SINK_POSITION,
     SINK_LAG,
+    SINK_UNSETTLED,
     DELIVERED,
     REJECTED,
     RETRIES,

@@ -15,8 +15,8 @@ import orjson
 
 from schemas.errors import ConfigurationError, Refused, Unavailable
 from schemas.ids import Shard
-from sinks.splunk.config import Secret, Tls
 from sinks.splunk.envelope import BLOCK
+from sinks.tls import Secret, Tls
 
 EXPORT_PATH = "/services/search/v2/jobs/export"
 BLOCKS_AT_A_TIME = 20

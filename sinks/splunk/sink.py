@@ -29,6 +29,7 @@ from sinks.contract import Accepted, Limits, Outcome, Pause, Retry, Wait
 from sinks.identity import entry_commitments
 from sinks.kept import Cursors, KeptPosition, Mark
 from sinks.opening import Fetch, Opening
+from sinks.splunk import health
 from sinks.splunk.channel import Channel
 from sinks.splunk.config import HecConfig
 from sinks.splunk.envelope import encode
@@ -98,7 +99,7 @@ class SplunkSink:
         self._cursors = cursors
         self._fetch = fetch
         self._search = search
-        self._connect = connect or _connect
+        self._connect = connect or health.connect
         self._monotonic = monotonic
         self._pace = Pace(config.concurrency, monotonic)
         self._pool = ThreadPoolExecutor(config.concurrency, thread_name_prefix="splunk-post")
@@ -243,7 +244,3 @@ class SplunkSink:
 def _mark(message: Message) -> Mark:
     commitments = entry_commitments(message.commitments, message.key, message.value, message.headers)
     return Mark(Offset(message.offset + 1), commitments)
-
-
-def _connect(config: HecConfig) -> httpx.Client:
-    return httpx.Client(verify=config.tls.context(), timeout=config.timeout, trust_env=False)

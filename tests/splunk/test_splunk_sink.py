@@ -19,7 +19,8 @@ from schemas.event import Event
 from schemas.ids import Offset
 from sinks.contract import Accepted, Pause, Retry, Wait
 from sinks.kept import position_name
-from sinks.splunk.config import Route, Secret
+from sinks.splunk.config import Route
+from sinks.tls import Secret
 from stores.bus import Message
 
 

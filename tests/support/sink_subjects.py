@@ -114,8 +114,9 @@ def splunk_subject(folder: Path) -> Iterator[Subject]:
     from fake_splunk import FakeSplunk, Token, client
     from memory_control import MemoryControl
 
-    from sinks.splunk.config import HecConfig, Secret
+    from sinks.splunk.config import HecConfig
     from sinks.splunk.sink import SplunkSink
+    from sinks.tls import Secret
 
     splunk = FakeSplunk({"token": Token(ack=True)})
     config = HecConfig("https://splunk.example:8088", Secret("token"), "audit.example.com", poll_seconds=0.0)

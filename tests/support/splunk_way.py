@@ -17,9 +17,10 @@ from collector.sealing import Sealing
 from schemas.errors import Unavailable
 from schemas.ids import EVENTS, Offset, Shard
 from sinks.contract import Accepted, Outcome, Pause, Retry, Wait
-from sinks.splunk.config import HecConfig, Secret
+from sinks.splunk.config import HecConfig
 from sinks.splunk.search import SplunkSearch
 from sinks.splunk.sink import SplunkSink
+from sinks.tls import Secret
 from stores.bus import Message
 
 SHARD = Shard(EVENTS, 0)

@@ -13,7 +13,7 @@ import json
 import threading
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -189,6 +189,7 @@ class FakeSplunk:
         self.max_body, self.max_event = max_body, max_event
         self.search_token = search_token
         self.script: list[Fault | None] = []
+        self.poison = POISON
         self.queues_full = False
         self.ack_down = False
         self.events: list[Stored] = []
@@ -228,6 +229,12 @@ class FakeSplunk:
         """All that is in the memory of the indexers is gone."""
         with self._lock:
             self._forget()
+
+    def lose(self, which: Callable[[Stored], bool]) -> None:
+        """Some events are no longer in the index: a bucket was lost, or its time was up."""
+        with self._lock:
+            kept = [(one, at) for one, at in zip(self.events, self._indexed_at, strict=True) if not which(one)]
+            self.events, self._indexed_at = [one for one, _ in kept], [at for _, at in kept]
 
     def _forget(self) -> None:
         for channels in self._indexers:
@@ -383,7 +390,11 @@ class FakeSplunk:
                 envelope, end = decoder.raw_decode(text, at)
             except ValueError:
                 raise _Refused(6, len(found)) from None
-            if not isinstance(envelope, dict) or end - at > self.max_event or POISON in text[at:end]:
+            if (
+                not isinstance(envelope, dict)
+                or end - at > self.max_event
+                or (self.poison and self.poison in text[at:end])
+            ):
                 raise _Refused(6, len(found))
             found.append(envelope)
             at = end
