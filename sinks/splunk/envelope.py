@@ -21,6 +21,10 @@ from sinks.splunk.oversize import shorten
 SCHEMA = "affidavit.splunk.1"
 """Changes when a field of the event changes its meaning."""
 
+INDEXED = "affidavit_"
+"""In front of the names of indexed fields. They have names of their own: a field that is indexed and in the body, too,
+has every value twice, and a name that ``fields.conf`` says is indexed is so for every other source type."""
+
 BLOCK = 1000
 """Offsets in one value of field ``block``: a search that compares equal values finds what is missing in it."""
 
@@ -113,19 +117,18 @@ def _head(account: Account, config: HecConfig, index: str, resend: bool) -> dict
         "source": f"affidavit:{config.deployment}",
         "sourcetype": CONTROL_SOURCETYPE if control else SOURCETYPE,
         "fields": {
-            "deployment": config.deployment,
-            "shard": str(message.shard),
-            "offset": message.offset,
-            "block": block_of(message.offset),
-            "event_id": account.event_id,
-            "tenant": account.metadata["tenant"],
-            "kind": account.metadata["kind"],
-            "schema": SCHEMA,
+            INDEXED + "deployment": config.deployment,
+            INDEXED + "shard": str(message.shard),
+            INDEXED + "offset": message.offset,
+            INDEXED + "block": block_of(message.offset),
+            INDEXED + "tenant": account.metadata["tenant"],
+            INDEXED + "kind": account.metadata["kind"],
+            INDEXED + "schema": SCHEMA,
         },
     }
     head["fields"] = {name: value for name, value in head["fields"].items() if value != ""}
     if resend:
-        head["fields"]["resend"] = 1
+        head["fields"][INDEXED + "resend"] = 1
     if config.host:
         head["host"] = config.host
     if index:

@@ -1,7 +1,7 @@
 """What Splunk's index holds of a ledger, asked by search over the indexed fields (``tstats``).
 
 HEC cannot be read, so this goes to the management port, with a token of its own. Only equal values are compared in a
-search (``shard``, ``block``): whether a number in an indexed field compares as a number is a matter of versions.
+search (shard, block): whether a number in an indexed field compares as a number is a matter of versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 
 from schemas.errors import ConfigurationError, Refused, Unavailable
 from schemas.ids import Shard
-from sinks.splunk.envelope import BLOCK
+from sinks.splunk.envelope import BLOCK, INDEXED
 from sinks.tls import Secret, Tls
 
 EXPORT_PATH = "/services/search/v2/jobs/export"
@@ -53,7 +53,7 @@ class SplunkSearch:
     ) -> None:
         self._url = url
         self._token = token
-        self._where = f"{_indexes(indexes)}deployment={quoted(deployment)}"
+        self._where = f"{_indexes(indexes)}{INDEXED}deployment={quoted(deployment)}"
         self._client = client or httpx.Client(verify=(tls or Tls()).context(), timeout=120.0, trust_env=False)
 
     def close(self) -> None:
@@ -68,9 +68,11 @@ class SplunkSearch:
             ConfigurationError: it refuses the token.
         """
         rows = self._search(
-            f"| tstats count dc(offset) as records where {self._where} shard={quoted(str(shard))} by block"
+            f"| tstats count dc({INDEXED}offset) as records where {self._where} {_of(shard)} by {INDEXED}block"
         )
-        return sorted(BlockCount(_number(row, "block"), _number(row, "count"), _number(row, "records")) for row in rows)
+        return sorted(
+            BlockCount(_number(row, INDEXED + "block"), _number(row, "count"), _number(row, "records")) for row in rows
+        )
 
     def offsets(self, shard: Shard, blocks: Iterable[int]) -> dict[int, int]:
         """How often each offset of these blocks is in the index; those that are not are left out. Raises like
@@ -78,9 +80,9 @@ class SplunkSearch:
         found: dict[int, int] = {}
         wanted = sorted(set(blocks))
         for at in range(0, len(wanted), BLOCKS_AT_A_TIME):
-            some = " OR ".join(f"block={number}" for number in wanted[at : at + BLOCKS_AT_A_TIME])
-            rows = self._search(f"| tstats count where {self._where} shard={quoted(str(shard))} ({some}) by offset")
-            found |= {_number(row, "offset"): _number(row, "count") for row in rows}
+            some = " OR ".join(f"{INDEXED}block={number}" for number in wanted[at : at + BLOCKS_AT_A_TIME])
+            rows = self._search(f"| tstats count where {self._where} {_of(shard)} ({some}) by {INDEXED}offset")
+            found |= {_number(row, INDEXED + "offset"): _number(row, "count") for row in rows}
         return found
 
     def _search(self, query: str) -> list[Mapping[str, Any]]:
@@ -139,6 +141,10 @@ def quoted(text: str) -> str:
 def blocks_of(offsets: Iterable[int]) -> Sequence[int]:
     """The blocks that offsets are in, in order."""
     return sorted({offset // BLOCK for offset in offsets})
+
+
+def _of(shard: Shard) -> str:
+    return f"{INDEXED}shard={quoted(str(shard))}"
 
 
 def _indexes(names: Collection[str]) -> str:

@@ -67,7 +67,7 @@ def send(up: Up, texts: list[str]) -> list[dict[str, Any]]:
 
 def offsets(splunk: ServedSplunk, shard: str = "events/0") -> Counter[int]:
     found = [event.fields for event in splunk.splunk.events]
-    return Counter(fields["offset"] for fields in found if fields["shard"] == shard)
+    return Counter(fields["affidavit_offset"] for fields in found if fields["affidavit_shard"] == shard)
 
 
 class Ran(NamedTuple):
@@ -134,7 +134,9 @@ def test_the_whole_way(up: Up, settings: dict[str, str], splunk: ServedSplunk) -
     (kept,) = document(up, settings, "deadletter", "list", "--all")["letters"]
     assert kept["delivered_ms"]
 
-    splunk.splunk.lose(lambda event: event.fields["shard"] == "events/0" and event.fields["offset"] in (3, 4, 9))
+    splunk.splunk.lose(
+        lambda event: event.fields["affidavit_shard"] == "events/0" and event.fields["affidavit_offset"] in (3, 4, 9)
+    )
     missing = document(up, settings, "splunk", "reconcile", expect=exits.INCOMPLETE)["shards"]
     assert next(one for one in missing if one["shard"] == "events/0")["missing_ranges"] == [[3, 4], [9, 9]]
     text = run(up, settings, "splunk", "reconcile")

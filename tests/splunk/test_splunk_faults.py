@@ -66,7 +66,7 @@ def survive(seed: int, mode: str, count: int) -> None:
             continue
         if settled is None:
             position = int(way.sink.resume(SHARD, Offset(0)))
-    found = {int(event.fields["offset"]) for event in splunk.found(way.now + 100)}
+    found = {int(event.fields["affidavit_offset"]) for event in splunk.found(way.now + 100)}
     assert buried == bad, f"seed {seed}"
     assert found == set(range(count)) - bad, f"seed {seed}"
 

@@ -42,16 +42,16 @@ def test_an_event_says_what_the_record_says() -> None:
         "sourcetype": "affidavit:event",
         "index": "audit",
         "fields": {
-            "deployment": NAME,
-            "shard": "events/0",
-            "offset": 0,
-            "block": 0,
-            "event_id": event["event_id"],
-            "tenant": "acme",
-            "kind": "prompt",
-            "schema": "affidavit.splunk.1",
+            "affidavit_deployment": NAME,
+            "affidavit_shard": "events/0",
+            "affidavit_offset": 0,
+            "affidavit_block": 0,
+            "affidavit_tenant": "acme",
+            "affidavit_kind": "prompt",
+            "affidavit_schema": "affidavit.splunk.1",
         },
     }
+    assert not {name for name in event if name.startswith("affidavit_")}
     assert event["occurred_at"] == "2025-11-24T16:00:00.000000Z"
     assert event["content"] == {"messages": [{"role": "user", "content": "text of event 0 " * 4}]}
     assert [stored.envelope["event"]["leaf"] for stored in way.splunk.events] == [
@@ -107,7 +107,9 @@ def test_by_search_what_is_found_counts() -> None:
     splunk.script = [None, Fault.LOST, None]
     assert way.run(records(way, 100)) == {}
     assert way.found() == dict.fromkeys(range(100), 1), "what was lost was sent again, and nothing else"
-    assert {event.fields["offset"] for event in splunk.events if event.fields.get("resend")} == set(range(40, 80))
+    assert {event.fields["affidavit_offset"] for event in splunk.events if event.fields.get("affidavit_resend")} == set(
+        range(40, 80)
+    )
 
 
 def test_by_search_an_outage_of_the_search_loses_and_repeats_nothing() -> None:
@@ -212,7 +214,7 @@ def test_fields_that_splunk_refuses_go_into_the_event() -> None:
     made[2] = replace(made[2], tenant=BAD_FIELDS, metadata={**made[2].metadata, "tenant": BAD_FIELDS})
     assert way.run(messages(Sealing(way.keys).seal(made), SHARD)) == {}
     (bare,) = [event.envelope for event in way.splunk.events if "fields" not in event.envelope]
-    assert bare["event"]["unindexed"]["offset"] == 2
+    assert bare["event"]["unindexed"]["affidavit_offset"] == 2
     assert len(way.splunk.events) == 5
 
 
@@ -240,7 +242,7 @@ def test_content_that_is_too_large_is_shortened_and_says_so() -> None:
 def test_an_event_that_something_on_the_way_finds_too_large_shrinks() -> None:
     way = SplunkWay(FakeSplunk({"token": Token()}, max_body=9000))
     assert way.run(altered(way, 3, n1="y" * 100_000)) == {}
-    assert way.splunk.events[-1].fields["offset"] == 2
+    assert way.splunk.events[-1].fields["affidavit_offset"] == 2
     assert way.found() == dict.fromkeys(range(3), 1)
 
 
@@ -259,7 +261,7 @@ def test_events_go_to_the_index_of_the_first_route_that_matches() -> None:
     way.run(records(way, 40), size=40)
     by_index: dict[str, set[tuple[str, str]]] = {}
     for event in way.splunk.events:
-        by_index.setdefault(event.index, set()).add((event.fields["tenant"], event.fields["kind"]))
+        by_index.setdefault(event.index, set()).add((event.fields["affidavit_tenant"], event.fields["affidavit_kind"]))
     assert by_index == {
         "prompts": {("acme", "prompt")},
         "acme": {("acme", "tool_call")},
@@ -319,8 +321,8 @@ def test_what_is_lost_is_sent_again_and_nothing_else() -> None:
     way.accept(batch[20:60])
     assert way.sink.settle(SHARD) == 60
     assert way.found() == dict.fromkeys(range(60), 1)
-    resent = [event for event in way.splunk.events if event.fields.get("resend")]
-    assert [event.fields["offset"] for event in resent] == list(range(20, 40))
+    resent = [event for event in way.splunk.events if event.fields.get("affidavit_resend")]
+    assert [event.fields["affidavit_offset"] for event in resent] == list(range(20, 40))
 
 
 @pytest.mark.parametrize("fault", [Fault.RESTART, Fault.MOVED])

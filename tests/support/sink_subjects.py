@@ -128,8 +128,8 @@ def splunk_subject(folder: Path) -> Iterator[Subject]:
         return sinks[-1]
 
     def held(shard: Shard) -> Held:
-        of = [event.fields for event in splunk.events if event.fields["shard"] == str(shard)]
-        known = {fields["offset"]: bytes.fromhex(fields.get("event_id", "").replace("-", "")) for fields in of}
+        of = [event.envelope["event"] for event in splunk.events if event.envelope["event"]["shard"] == str(shard)]
+        known = {event["offset"]: bytes.fromhex(event.get("event_id", "").replace("-", "")) for event in of}
         return [(offset, known[offset], b"") for offset in sorted(known)]
 
     try:

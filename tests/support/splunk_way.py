@@ -99,7 +99,9 @@ class SplunkWay:
 
     def found(self) -> Counter[int]:
         """How often each offset is in the index."""
-        return Counter(int(event.fields["offset"]) for event in self.splunk.events if "offset" in event.fields)
+        return Counter(
+            int(event.fields["affidavit_offset"]) for event in self.splunk.events if "affidavit_offset" in event.fields
+        )
 
 
 def altered(way: SplunkWay, count: int, **texts: str) -> list[Message]:
