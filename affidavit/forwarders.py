@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.errors import ConfigurationError
+from schemas.ids import EVENTS, Shard
+from sinks.contract import Limits
 
 if TYPE_CHECKING:
     from affidavit.sections import TlsFields
@@ -17,11 +19,18 @@ if TYPE_CHECKING:
     from affidavit.wiring import Wiring
     from sinks.contract import Sink
     from sinks.kept import Cursors
+    from sinks.ocsf.http import HttpConfig
     from sinks.splunk.config import HecConfig
     from sinks.splunk.search import SplunkSearch
+    from sinks.syslog.stream import StreamConfig
     from sinks.tls import Tls
 
-SPLUNK = "splunk"
+SPLUNK, OCSF, SYSLOG = "splunk", "ocsf", "syslog"
+
+FORWARDED_RECORDS, FORWARDED_BYTES = 2_000, 8 << 20
+"""Of one batch to destinations that take lines."""
+
+_NO_SHARD = Shard(EVENTS, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,115 @@ def _splunk_health(settings: Settings) -> str:
     return ask_health(hec_config(settings))
 
 
+def _ocsf(wiring: Wiring, cursors: Cursors) -> Sink:
+    from affidavit import version
+    from sinks.forwarding import ForwardingSink, Transport
+    from sinks.ocsf.event import encode
+    from sinks.ocsf.files import FileTransport
+    from sinks.ocsf.http import HttpTransport
+
+    own, name = wiring.settings.ocsf, wiring.settings.deployment.name
+
+    def connect(shard: Shard) -> Transport:
+        if own.directory is not None:
+            return FileTransport(own.directory, shard)
+        return HttpTransport(_ocsf_http(wiring.settings))
+
+    return ForwardingSink(
+        OCSF,
+        lambda account: encode(account, name, version(), content=own.content),
+        connect,
+        wiring.keys,
+        cursors,
+        fetch=wiring.objects.open,
+        limits=Limits(FORWARDED_RECORDS, FORWARDED_BYTES, own.linger_seconds),
+        content=own.content,
+    )
+
+
+def _ocsf_http(settings: Settings) -> HttpConfig:
+    from sinks.ocsf.http import HttpConfig
+    from sinks.tls import Secret
+
+    own = settings.ocsf
+    token = Secret(own.token.get_secret_value() if own.token else "", own.token_file)
+    return HttpConfig(own.url, token, _tls(own), own.timeout_seconds, own.max_body_bytes)
+
+
+def _ocsf_probe(settings: Settings) -> str:
+    from sinks.ocsf.files import FileTransport
+    from sinks.ocsf.http import HttpTransport
+
+    directory = settings.ocsf.directory
+    transport = FileTransport(directory, _NO_SHARD) if directory else HttpTransport(_ocsf_http(settings))
+    try:
+        return transport.probe()
+    finally:
+        transport.close()
+
+
+def _syslog(wiring: Wiring, cursors: Cursors) -> Sink:
+    import os
+    import socket
+
+    from affidavit import version
+    from sinks.account import Account
+    from sinks.forwarding import ForwardingSink
+    from sinks.syslog.cef import encode, severity
+    from sinks.syslog.message import INFORMATIONAL, NOTICE, WARNING, message
+    from sinks.syslog.stream import StreamTransport
+
+    own, host, process = wiring.settings.syslog, socket.gethostname(), str(os.getpid())
+
+    def line(account: Account) -> bytes:
+        weight = severity(account)
+        return message(
+            encode(account, version(), content=own.content),
+            severity=WARNING if weight >= 8 else NOTICE if weight >= 5 else INFORMATIONAL,
+            time_us=account.message.time_ms * 1000,
+            host=host,
+            app="affidavit",
+            process=process,
+            kind=account.metadata["kind"],
+            data={
+                "deployment": wiring.settings.deployment.name,
+                "shard": str(account.message.shard),
+                "offset": str(account.message.offset),
+                "event": account.event_id,
+            },
+            enterprise=own.enterprise_id,
+            max_bytes=own.max_message_bytes,
+        )
+
+    return ForwardingSink(
+        SYSLOG,
+        line,
+        lambda shard: StreamTransport(_stream(wiring.settings)),
+        wiring.keys,
+        cursors,
+        fetch=wiring.objects.open,
+        limits=Limits(FORWARDED_RECORDS, FORWARDED_BYTES, own.linger_seconds),
+        content=own.content,
+    )
+
+
+def _stream(settings: Settings) -> StreamConfig:
+    from sinks.syslog.stream import StreamConfig
+
+    own = settings.syslog
+    return StreamConfig(own.host, own.port, _tls(own) if own.tls else None, own.timeout_seconds)
+
+
+def _syslog_probe(settings: Settings) -> str:
+    from sinks.syslog.stream import StreamTransport
+
+    transport = StreamTransport(_stream(settings))
+    try:
+        return transport.probe()
+    finally:
+        transport.close()
+
+
 def _tls(own: TlsFields) -> Tls:
     from sinks.tls import Tls
 
@@ -134,5 +252,12 @@ def _tls(own: TlsFields) -> Tls:
 
 FORWARDERS: dict[str, Forwarder] = {
     SPLUNK: Forwarder("splunk.url", lambda settings: bool(settings.splunk.url), _splunk, _splunk_health),
+    OCSF: Forwarder(
+        "ocsf.url or ocsf.directory",
+        lambda settings: bool(settings.ocsf.url or settings.ocsf.directory),
+        _ocsf,
+        _ocsf_probe,
+    ),
+    SYSLOG: Forwarder("syslog.host", lambda settings: bool(settings.syslog.host), _syslog, _syslog_probe),
 }
 """In the order in which ``up`` starts them."""

@@ -451,6 +451,66 @@ class SplunkSettings(TlsFields):
         return self
 
 
+class OcsfSettings(TlsFields):
+    """The sink for whoever takes OCSF events, over HTTP or in files. See docs/ocsf.md."""
+
+    url: str = ""
+    """Takes POST of newline-delimited JSON, e.g. ``https://pipeline.example.com/ocsf``; empty: not over HTTP."""
+    directory: Path | None = None
+    """Folder for files, one for each shard and day, in place of ``url``."""
+    token: SecretStr | None = None
+    """Sent as ``Authorization: Bearer``."""
+    token_file: Path | None = None
+    """A file with the token, in place of ``token``; read again when it changes."""
+    content: bool = True
+    """Whether prompts, responses and arguments go along, as ``raw_data``."""
+    max_body_bytes: int = Field(default=1_000_000, ge=10_000, le=50_000_000)
+    """Bytes of one request before compression."""
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300)
+    """Of one request."""
+    linger_seconds: float = Field(default=1.0, gt=0, le=60)
+    """Longest wait for more records before a request is sent."""
+    allow_http: bool = False
+    """Whether to send tokens and records in the clear to another machine."""
+
+    @model_validator(mode="after")
+    def _leads_somewhere_safe(self) -> Self:
+        if self.url and self.directory:
+            raise ValueError("url and directory are both set: choose one")
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("token and token_file are both set: choose one")
+        if self.url and not (self.url.startswith("https://") or _is_loopback(_host(self.url)) or self.allow_http):
+            raise ValueError(f"got {self.url}, expected https://, or allow_http where the network itself is protected")
+        return self
+
+
+class SyslogSettings(TlsFields):
+    """The sink for whoever takes syslog: RFC 5424 over TLS, in CEF. See docs/syslog.md."""
+
+    host: str = ""
+    """Name of the receiver, as its certificate has it; empty: no such sink."""
+    port: int = Field(default=6514, ge=1, le=65535)
+    """TCP port; 6514 is that of syslog over TLS."""
+    tls: bool = True
+    """Whether to use TLS. Without it, only to this machine."""
+    content: bool = False
+    """Whether the first 1,023 characters of the content go along, as ``msg``."""
+    max_message_bytes: int = Field(default=8192, ge=480, le=65_536)
+    """Longest message. RFC 5425 wants receivers to take 2,048 octets and recommends 8,192."""
+    enterprise_id: int = Field(default=32473, ge=1)
+    """Private enterprise number in the structured data; 32473 is the one for documentation (RFC 5612)."""
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300)
+    """How long the receiver may take nothing."""
+    linger_seconds: float = Field(default=1.0, gt=0, le=60)
+    """Longest wait for more records before they are sent."""
+
+    @model_validator(mode="after")
+    def _in_the_clear_only_to_this_machine(self) -> Self:
+        if self.host and not self.tls and not _is_loopback(self.host):
+            raise ValueError(f"{self.host} is not this machine: leave tls on")
+        return self
+
+
 class WatchSettings(Listener):
     """The monitor that follows a ledger as an outsider (``affidavit run monitor``), and its metrics."""
 

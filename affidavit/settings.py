@@ -36,12 +36,14 @@ from affidavit.sections import (
     GrpcSettings,
     MonitorSettings,
     ObjectsSettings,
+    OcsfSettings,
     ProxySettings,
     QuerySettings,
     Section,
     SignerSettings,
     SplunkSettings,
     SpoolSettings,
+    SyslogSettings,
     UpstreamSettings,
     WatchSettings,
     WebhookSettings,
@@ -79,6 +81,8 @@ class Settings(Section):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     archive: ArchiveSettings = ArchiveSettings()
     splunk: SplunkSettings = SplunkSettings()
+    ocsf: OcsfSettings = OcsfSettings()
+    syslog: SyslogSettings = SyslogSettings()
     grpc: GrpcSettings = GrpcSettings()
     cloudflare: CloudflareSettings = CloudflareSettings()
     fetch: FetchSettings = FetchSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,10 +48,14 @@ def settled(sink: Sink, batch: Sequence[Message], outcome: Outcome) -> Outcome:
     if not isinstance(outcome, Accepted):
         return outcome
     assert isinstance(sink, Settling)
-    for _ in range(3):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
         if (position := sink.settle(batch[0].shard)) is not None and position > batch[-1].offset:
             return Delivered(outcome.rejected)
-    return Retry("it did not settle")
+        if position is None:
+            return Retry("something that was sent is lost, or the position is another's")
+        time.sleep(0.001)
+    raise AssertionError("it did not settle")
 
 
 def check(subject: Subject, batch: Sequence[Message]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memory_keys import MemoryKeys
@@ -13,9 +16,11 @@ from memory_sink import Destination, MemorySink
 
 from schemas.evidence import EvidenceSource
 from schemas.ids import Offset, Shard
+from sinks.account import Account
 from sinks.archive import ArchiveEvidence, ArchiveSink
 from sinks.clickhouse.engine import Engine
-from sinks.contract import Sink
+from sinks.contract import Limits, Sink
+from sinks.forwarding import Transport
 from stores.objects import Objects
 from stores.objects.local import LocalObjects
 
@@ -139,16 +144,98 @@ def splunk_subject(folder: Path) -> Iterator[Subject]:
             sink.close()
 
 
+@contextmanager
+def _forwarding(connect: Callable[[Shard], Transport], held: Callable[[Shard], Held]) -> Iterator[Subject]:
+    """A sink that forwards lines of OCSF."""
+    from memory_control import MemoryControl
+
+    from sinks.forwarding import ForwardingSink
+    from sinks.ocsf.event import encode
+
+    keys, cursors = MemoryKeys(), MemoryControl()
+    sinks: list[Sink] = []
+
+    def restart() -> Sink:
+        def line(account: Account) -> bytes:
+            return encode(account, "audit.example.com", "1", content=True)
+
+        limits = Limits(100, 1 << 20, 0.0)
+        sinks.append(ForwardingSink("lines", line, connect, keys, cursors, limits=limits, content=True))
+        return sinks[-1]
+
+    try:
+        yield Subject(keys, restart, held, exact=False)
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def _of_ocsf(events: Callable[[], list[dict[str, Any]]]) -> Callable[[Shard], Held]:
+    def held(shard: Shard) -> Held:
+        known: dict[int, bytes] = {}
+        for event in events():
+            if event["metadata"]["log_name"] == str(shard):
+                uid = event["metadata"].get("uid", "").replace("-", "")
+                known[event["metadata"]["sequence"]] = bytes.fromhex(uid)
+        return [(offset, known[offset], b"") for offset in sorted(known)]
+
+    return held
+
+
+@contextmanager
+def ocsf_http_subject(folder: Path) -> Iterator[Subject]:
+    from line_receivers import JsonLines
+
+    from sinks.ocsf.http import HttpConfig, HttpTransport
+
+    lines = JsonLines()
+    config = HttpConfig("https://pipeline.example/ocsf", max_body_bytes=20_000)
+    events = _of_ocsf(lambda: lines.events)
+    with _forwarding(lambda shard: HttpTransport(config, lambda config: lines.client()), events) as subject:
+        yield subject
+
+
+@contextmanager
+def ocsf_files_subject(folder: Path) -> Iterator[Subject]:
+    from sinks.ocsf.files import FileTransport
+
+    def events() -> list[dict[str, Any]]:
+        return [json.loads(line) for path in sorted(folder.rglob("*.jsonl")) for line in path.read_text().splitlines()]
+
+    with _forwarding(lambda shard: FileTransport(folder, shard), _of_ocsf(events)) as subject:
+        yield subject
+
+
+@contextmanager
+def syslog_subject(folder: Path) -> Iterator[Subject]:
+    from line_receivers import syslog_receiver
+
+    from sinks.syslog.stream import StreamConfig, StreamTransport
+
+    with syslog_receiver() as receiver:
+
+        def events() -> list[dict[str, Any]]:
+            time.sleep(0.05)  # what the kernel has is still on its way to the list
+            return [json.loads(message) for message in receiver.messages]
+
+        config = StreamConfig("127.0.0.1", receiver.port, None)
+        with _forwarding(lambda shard: StreamTransport(config), _of_ocsf(events)) as subject:
+            yield subject
+
+
 SUBJECTS = {
     "memory": memory_subject,
     "splunk": splunk_subject,
+    "ocsf over http": ocsf_http_subject,
+    "ocsf files": ocsf_files_subject,
+    "syslog": syslog_subject,
     "archive in memory": archive_in_memory,
     "archive in a folder": archive_in_a_folder,
     "clickhouse": clickhouse_subject,
     "clickhouse server": clickhouse_server_subject,
 }
 
-OPEN = ("memory", "archive in memory", "archive in a folder", "splunk")
+OPEN = ("memory", "archive in memory", "archive in a folder", "splunk", "ocsf over http", "ocsf files", "syslog")
 """Those where two owners of a shard may go on side by side; a fenced one has each wait for the other."""
 
 SHARED = (*OPEN, pytest.param("clickhouse", marks=pytest.mark.slow))
