@@ -37,7 +37,11 @@ def test_the_whole_way(tmp_path: Path) -> None:
             return httpx.get(up.monitor + "/metrics").text
 
         def offsets() -> set[int]:
-            found = [line for path in (tmp_path / "ocsf" / "events").rglob("*.jsonl") for line in path.open()]
+            found = [
+                line
+                for path in (tmp_path / "ocsf" / "events").rglob("*.jsonl")
+                for line in path.read_text().splitlines(keepends=True)
+            ]
             return {json.loads(line)["metadata"]["sequence"] for line in found if line.endswith("\n")}
 
         def told() -> set[bytes]:

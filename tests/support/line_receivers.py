@@ -48,7 +48,6 @@ class SyslogReceiver:
     def __init__(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         self.messages: list[bytes] = []
         self.connections: list[socket.socket] = []
-        self.reads = True
         self._listener, self._context = listener, context
         self.port: int = listener.getsockname()[1]
 
