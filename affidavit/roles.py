@@ -62,6 +62,7 @@ def must_be_alone(settings: Settings, names: Sequence[str]) -> bool:
 
 async def _sign(wiring: Wiring, monitor: Monitor, stop: Stopping, ready: Report) -> None:
     from affidavit.acts import logs_changed
+    from affidavit.parity_job import ParityKeeper
     from signer.anchorer import Anchorer
     from signer.loop import Signer
 
@@ -90,6 +91,9 @@ async def _sign(wiring: Wiring, monitor: Monitor, stop: Stopping, ready: Report)
 
     async with asyncio.TaskGroup() as group:
         signing = group.create_task(signer.run(stop_signing))
+        if own.parity:
+            keeper = ParityKeeper(wiring.layout, wiring.settings, wiring.signing_key, own.parity_minutes)
+            group.create_task(keeper.run(stop_signing))
         ready("")
         await _first(stop.wait(), _until(halted), signing)
         if stop and not signer.halted:

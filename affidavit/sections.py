@@ -223,6 +223,10 @@ class SignerSettings(Section):
     """Longest wait before a checkpoint covers what was received."""
     anchor_seconds: float = Field(default=10.0, gt=0, le=3600)
     """Time between two checkpoint sets in the anchor log. Silence longer than three of them is reported."""
+    parity: bool = True
+    """Whether the signer compares ledger and destinations each night, and signs what it found: ``affidavit parity``."""
+    parity_minutes: float = Field(default=20.0, ge=1, le=1380)
+    """How long after midnight UTC it does so: later than the archive gathers and destinations confirm."""
 
 
 class CustodySettings(Section):

@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.entry import CONTROL, EVENT, INVALID, leaf_hash, pack_entry, valid_commitments
 from schemas.errors import MalformedInput
-from schemas.ids import CONTROL as CONTROL_TOPIC
 from schemas.ids import format_event_id
 from schemas.metadata import Metadata, schema
 from schemas.metadata_binary import decode_metadata
 from schemas.parts import CONTENT
-from sinks.identity import entry_commitments
+from sinks.identity import stated_leaf
 from sinks.opening import ABSENT, MALFORMED, OK, Opened, stated
 from stores.bus import Message
 
@@ -103,11 +101,15 @@ def happened(metadata: Metadata, message: Message) -> int:
 
 def leaf_of(message: Message) -> bytes:
     """The ledger's leaf of a message, 32 bytes."""
-    kind = CONTROL if message.shard.topic == CONTROL_TOPIC else EVENT
-    if not valid_commitments(message.commitments):
-        kind = INVALID
-    commitments = entry_commitments(message.commitments, message.key, message.value, message.headers)
-    return leaf_hash(pack_entry(kind, message.offset, message.time_ms, commitments))
+    return stated_leaf(
+        message.shard,
+        message.offset,
+        message.time_ms,
+        message.commitments,
+        message.key,
+        message.value,
+        message.headers,
+    )
 
 
 def _tell_parts(fields: dict[str, Any], statuses: tuple[str, ...], reason: str) -> None:

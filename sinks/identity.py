@@ -6,8 +6,10 @@ would go on without a word.
 
 from __future__ import annotations
 
-from schemas.entry import invalid_commitments, valid_commitments
+from schemas.entry import CONTROL, EVENT, INVALID, invalid_commitments, leaf_hash, pack_entry, valid_commitments
 from schemas.errors import LedgerContradiction
+from schemas.ids import CONTROL as CONTROL_TOPIC
+from schemas.ids import Shard
 from stores.bus import Bus
 
 
@@ -15,6 +17,21 @@ def entry_commitments(commitments: bytes, key: bytes, value: bytes, headers: tup
     """What the ledger's entry of a message holds: its own commitments, or if they are not valid those to its raw bytes
     (:func:`schemas.entry.invalid_commitments`). No two messages have the same, but for copies of strays."""
     return commitments if valid_commitments(commitments) else invalid_commitments(key, value, list(headers))
+
+
+def stated_leaf(
+    shard: Shard,
+    offset: int,
+    time_ms: int,
+    commitments: bytes,
+    key: bytes,
+    value: bytes,
+    headers: tuple[tuple[str, bytes], ...],
+) -> bytes:
+    """The ledger's leaf of a message (32 bytes), if what is stated of it is true."""
+    kind = INVALID if not valid_commitments(commitments) else CONTROL if shard.topic == CONTROL_TOPIC else EVENT
+    entry = pack_entry(kind, offset, time_ms, entry_commitments(commitments, key, value, headers))
+    return leaf_hash(entry)
 
 
 class Identities:

@@ -20,6 +20,7 @@ from affidavit.cli import (
     grant,
     identity,
     log,
+    parity,
     query,
     schemas,
     serve,
@@ -51,6 +52,7 @@ app.command("doctor")(doctor.doctor)
 app.command("query")(query.query)
 app.command("timeline")(timeline.timeline)
 app.command("completeness")(completeness.completeness)
+app.command("parity")(parity.parity)
 app.add_typer(verify.verify, name="verify")
 app.add_typer(log.log, name="log")
 app.add_typer(anchors.anchors, name="anchors")

@@ -28,6 +28,7 @@ from schemas.segment import SegmentRecord, parse_segment
 from sinks.archive.catalog import last_plan, plans_from
 from sinks.archive.names import plan_key
 from sinks.archive.plan import Plan, PlannedObject
+from sinks.identity import stated_leaf
 from stores.objects import Objects
 
 STEP = "archive"
@@ -59,20 +60,36 @@ class ArchiveEvidence:
             if plan.end > start:
                 yield from self._records(plan, start, end)
 
+    def leaves(self, shard: Shard, start: Offset, end: Offset) -> Iterator[tuple[int, bytes]]:
+        """Offset and ledger leaf of each record from ``start`` up to ``end``, in order, by what its segment states of
+        time and commitments; an altered segment raises like in :meth:`scan`."""
+        for plan in plans_from(self._objects, shard, start):
+            if plan.first >= end:
+                return
+            if plan.end > start:
+                streams = [_parse(item.key, data) for item, data in self._intact(plan)]
+                for record in heapq.merge(*streams, key=attrgetter("offset")):
+                    if start <= record.offset < end:
+                        yield record.offset, _leaf(shard, record)
+
     def end(self, shard: Shard) -> Offset:
         """See :meth:`schemas.evidence.EvidenceSource.end`. What is planned counts, whether or not it is still there."""
         plan = last_plan(self._objects, shard)
         return Offset(0) if plan is None else plan.end
 
     def _records(self, plan: Plan, start: int, end: int) -> Iterator[Evidence]:
+        streams = [_evidence(plan.shard, item.key, data) for item, data in self._intact(plan)]
+        for evidence in heapq.merge(*streams, key=attrgetter("offset")):
+            if start <= evidence.offset < end:
+                yield evidence
+
+    def _intact(self, plan: Plan) -> list[tuple[PlannedObject, bytes]]:
+        """The objects of a plan that are there, all as planned."""
         found = [(item, data) for item in plan.objects if (data := self._get(item.key)) is not None]
         altered = [(item, data) for item, data in found if hashlib.sha256(data).hexdigest() != item.sha256]
         if altered:
             raise _altered(plan, altered[0][0], found)
-        streams = [_evidence(plan.shard, item.key, data) for item, data in found]
-        for evidence in heapq.merge(*streams, key=attrgetter("offset")):
-            if start <= evidence.offset < end:
-                yield evidence
+        return found
 
     def _get(self, key: str) -> bytes | None:
         try:
@@ -96,6 +113,12 @@ def _evidence(shard: Shard, key: str, data: bytes) -> Iterator[Evidence]:
             record.headers,
             record.commitments,
         )
+
+
+def _leaf(shard: Shard, record: SegmentRecord) -> bytes:
+    return stated_leaf(
+        shard, record.offset, record.time_ms, record.commitments, record.key, record.value, record.headers
+    )
 
 
 def _parse(key: str, data: bytes) -> Iterator[SegmentRecord]:
