@@ -353,6 +353,9 @@ class ClickHouseSettings(Section):
     linger_seconds: float = Field(default=0.5, gt=0, le=60)
     """Longest wait before received records are inserted. More wait makes fewer, larger inserts, which take less from
     the collector beside them; a whole second puts the time to queryable at the edge of its budget of two."""
+    migrate: bool = True
+    """Whether the sink creates the tables that are missing when it starts. Off: it only checks that they are there, for
+    a user who may not; ``affidavit clickhouse migrate`` creates them."""
 
 
 class ArchiveSettings(Section):

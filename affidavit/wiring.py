@@ -299,8 +299,15 @@ class Wiring:
         """The sink into ClickHouse."""
         from sinks.clickhouse.sink import ClickHouseSink
 
-        linger = self.settings.clickhouse.linger_seconds
-        return ClickHouseSink(self.engine, self.keys, self.logs, fetch=self.objects.open, linger=linger)
+        own = self.settings.clickhouse
+        return ClickHouseSink(
+            self.engine,
+            self.keys,
+            self.logs,
+            fetch=self.objects.open,
+            linger=own.linger_seconds,
+            migrates=own.migrate,
+        )
 
     def directory_sync(self) -> DirectorySync:
         """Brings the directory of people that is in force into the engine."""

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from affidavit import version as installed_version
 from affidavit.cli import (
     anchors,
+    clickhouse,
     completeness,
     deadletter,
     doctor,
@@ -56,6 +57,7 @@ app.command("parity")(parity.parity)
 app.add_typer(verify.verify, name="verify")
 app.add_typer(log.log, name="log")
 app.add_typer(anchors.anchors, name="anchors")
+app.add_typer(clickhouse.clickhouse, name="clickhouse")
 app.add_typer(deadletter.deadletter, name="deadletter")
 app.add_typer(splunk.splunk, name="splunk")
 app.add_typer(export.export, name="export")

@@ -8,9 +8,13 @@ themselves are at fault, or the shard is another's (:mod:`sinks.clickhouse.fence
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+
+from schemas.errors import ConfigurationError, Unavailable
 
 
 class Fault(Enum):
@@ -103,3 +107,19 @@ def remedied(error: ClickHouseError) -> str:
     text = _PARAMETERS.sub("", str(error).partition("\n")[0])[:500]
     remedy = _REMEDIES.get(code_of(error) or 0)
     return f"{text}; {remedy}" if remedy else text
+
+
+@contextmanager
+def said_of(what: str) -> Iterator[None]:
+    """Errors of ClickHouse as ours, in a sentence about ``what``.
+
+    Raises:
+        ConfigurationError: ClickHouse refuses it.
+        Unavailable: it does not answer, or not now.
+    """
+    try:
+        yield
+    except ClickHouseError as error:
+        if classify(code_of(error)) is Fault.PAUSE:
+            raise ConfigurationError(f"ClickHouse refuses {what}: {remedied(error)}") from None
+        raise Unavailable(f"ClickHouse does not answer for {what}: {remedied(error)}") from None

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.errors import ConfigurationError
-from sinks.clickhouse.quoting import quote
+from sinks.clickhouse.quoting import quote, quote_name
 
 FOLDER = Path(__file__).parent / "sql"
 
@@ -48,22 +48,39 @@ def migrate(client: Client) -> list[str]:
         ConfigurationError: a file was changed after it had been applied, or ClickHouse refuses a statement.
     """
     client.command(_REGISTER)
-    rows = client.query("SELECT name, any(sha256) FROM migrations GROUP BY name").result_rows
-    applied = {str(name): str(digest) for name, digest in rows}
     done: list[str] = []
-    for file in files():
+    for file in pending(client):
         text = file.read_text("utf-8")
         digest = hashlib.sha256(text.encode()).hexdigest()
+        _apply(client, file.name, text)
+        client.command(f"INSERT INTO migrations (name, sha256) VALUES ({quote(file.name)}, {quote(digest)})")
+        done.append(file.name)
+    return done
+
+
+def pending(client: Client, database: str | None = None) -> list[Path]:
+    """The files that have not been applied to ``database`` (the client's own), in order. Changes nothing.
+
+    Raises:
+        ConfigurationError: a file was changed after it had been applied.
+    """
+    applied: dict[str, str] = {}
+    where = quote(database) if database is not None else "currentDatabase()"
+    if client.query(f"SELECT 1 FROM system.tables WHERE database = {where} AND name = 'migrations'").result_rows:
+        table = f"{quote_name(database)}.migrations" if database is not None else "migrations"
+        rows = client.query(f"SELECT name, any(sha256) FROM {table} GROUP BY name").result_rows
+        applied = {str(name): str(digest) for name, digest in rows}
+    missing = []
+    for file in files():
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         if applied.get(file.name, digest) != digest:
             raise ConfigurationError(
                 f"{file.name} was applied with other contents (sha256 {applied[file.name][:12]}, now {digest[:12]}): "
                 "run the release that created these tables, or one after it"
             )
         if file.name not in applied:
-            _apply(client, file.name, text)
-            client.command(f"INSERT INTO migrations (name, sha256) VALUES ({quote(file.name)}, {quote(digest)})")
-            done.append(file.name)
-    return done
+            missing.append(file)
+    return missing
 
 
 def _apply(client: Client, name: str, text: str) -> None:

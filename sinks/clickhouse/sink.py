@@ -13,7 +13,7 @@ from schemas.earlier import Recent
 from schemas.errors import ConfigurationError, Unavailable, VerificationError
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from sinks.clickhouse import ddl
-from sinks.clickhouse.classify import Fault, classify, code_of, remedied
+from sinks.clickhouse.classify import Fault, classify, code_of, remedied, said_of
 from sinks.clickhouse.engine import Engine
 from sinks.clickhouse.shard_writer import ShardWriter
 from sinks.contract import Limits, Outcome, Pause, Retry
@@ -37,39 +37,52 @@ class ClickHouseSink:
         logs: what the ledger has opened.
         fetch: from the address of a part that is too large for the bus to its ciphertext.
         linger: seconds that the runner waits for a larger batch.
+        migrates: whether missing tables are created; else they must be there.
     """
 
     name = "clickhouse"
     topics: tuple[str, ...] = (EVENTS, CONTROL)
 
     def __init__(
-        self, engine: Engine, keys: Keys, logs: Logs, *, fetch: Fetch | None = None, linger: float = 0.5
+        self,
+        engine: Engine,
+        keys: Keys,
+        logs: Logs,
+        *,
+        fetch: Fetch | None = None,
+        linger: float = 0.5,
+        migrates: bool = True,
     ) -> None:
         self.limits = Limits(max_records=20_000, max_bytes=32 << 20, linger=linger)
         self._engine = engine
         self._keys = keys
         self._logs = logs
         self._fetch = fetch
+        self._migrates = migrates
         self._recent = {topic: Recent(RECENT_BYTES // len(self.topics)) for topic in self.topics}
         self._lock = threading.Lock()
         self._writers: dict[Shard, ShardWriter] = {}
 
     def open(self) -> None:
-        """Create the database and the tables that are missing. Several processes may do so at the same time.
+        """Create the database and the tables that are missing, or check that none is. Several processes may do so at
+        the same time.
 
         Raises:
-            ConfigurationError: ClickHouse refuses, or holds tables of another release.
+            ConfigurationError: ClickHouse refuses, holds tables of another release, or lacks some that are not ours to
+                create.
             Unavailable: ClickHouse does not answer.
         """
-        try:
-            self._engine.prepare()
+        with said_of("the tables"):
+            if self._migrates:
+                self._engine.prepare()
             with closing(self._engine.client()) as client:
-                for name in ddl.migrate(client):
+                if not self._migrates and (missing := ddl.pending(client)):
+                    raise ConfigurationError(
+                        f"ClickHouse lacks {', '.join(file.name for file in missing)}, and clickhouse.migrate is off: "
+                        "run affidavit clickhouse migrate as a user who may create tables"
+                    )
+                for name in ddl.migrate(client) if self._migrates else ():
                     log.info("applied %s", name)
-        except ClickHouseError as error:
-            if classify(code_of(error)) is Fault.PAUSE:
-                raise ConfigurationError(f"ClickHouse refuses the tables: {remedied(error)}") from None
-            raise Unavailable(f"ClickHouse does not make the tables: {remedied(error)}") from None
 
     def resume(self, shard: Shard, start: Offset) -> Offset:
         """See :meth:`sinks.contract.Sink.resume`.

@@ -77,7 +77,7 @@ def test_the_password_is_in_no_message(keys: MemoryKeys) -> None:
 def test_a_server_that_is_away_is_waited_for(keys: MemoryKeys) -> None:
     with closing(HaltingProxy(1)) as nowhere:
         sink = sink_of(ServerEngine(Server(nowhere.url)), keys)
-        with pytest.raises(Unavailable, match="ClickHouse does not make the tables"):
+        with pytest.raises(Unavailable, match="ClickHouse does not answer for the tables"):
             sink.open()
         with pytest.raises(Unavailable, match="events/0: ClickHouse does not say where to resume"):
             sink.resume(SHARD, Offset(0))
