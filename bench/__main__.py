@@ -1,9 +1,10 @@
 """``python -m bench [--write] [NAME …]``: measure, print the tables against the budgets, optionally keep them.
 
-A name is a module, or a group of them: ``embedded``, which is what runs without names, ``gateways``, ``evidence``, or
-``kafka``, which needs Java and Maven. With ``--write`` the table of the embedded deployment, of the gateways, of the
-evidence, or of each module over Kafka, takes the place of the one in ``docs/benchmarks.md``, and every other table
-stays. The table of a group is kept only when all of its modules were measured.
+A name is a module, or a group of them: ``embedded``, which is what runs without names, ``gateways``, ``evidence``,
+``sinks``, or ``kafka``, which needs Java and Maven. With ``--write`` the table of the embedded deployment, of the
+gateways, of the evidence, of the sinks, or of each module over Kafka, takes the place of the one in
+``docs/benchmarks.md``, and every other table stays. The table of a group is kept only when all of its modules were
+measured.
 
 Each module runs in a process of its own, so that no memory and no thread of one is in the figures of another.
 """
@@ -34,8 +35,9 @@ KAFKA = (
 )
 GATEWAYS = ("formats", "proxy", "feeds", "history", "large", "completeness", "identity")
 EVIDENCE = ("evidence", "tessera")
-GROUPS = {"embedded": EMBEDDED, "kafka": KAFKA, "gateways": GATEWAYS, "evidence": EVIDENCE}
-MODULES = (*EMBEDDED, *KAFKA, *GATEWAYS, *EVIDENCE)
+SINKS = ("forwarding", "queries")
+GROUPS = {"embedded": EMBEDDED, "kafka": KAFKA, "gateways": GATEWAYS, "evidence": EVIDENCE, "sinks": SINKS}
+MODULES = (*EMBEDDED, *KAFKA, *GATEWAYS, *EVIDENCE, *SINKS)
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 ALONE = "--alone"
 """Measure one module in this process, and print its figures as JSON."""
@@ -74,6 +76,8 @@ def tables(names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
         yield "gateways", gateways
     if evidence := [name for name in names if name in EVIDENCE]:
         yield "evidence", evidence
+    if sinks := [name for name in names if name in SINKS]:
+        yield "sinks", sinks
     for name in names:
         if name in KAFKA:
             yield name, [name]

@@ -45,5 +45,7 @@ def measure(records: int = RECORDS) -> list[Figure]:
                 rows = client.query(question.sql, PARAMETERS).result_rows
                 took.append(time.monotonic() - began)
             name = f"questions: {question.number}. {question.title}"
-            figures.append(Figure(name, min(took[1:]) * 1000, "ms", note=f"{len(rows)} rows; first time {took[0] * 1000:,.0f} ms"))
+            figures.append(
+                Figure(name, min(took[1:]) * 1000, "ms", note=f"{len(rows)} rows; first time {took[0] * 1000:,.0f} ms")
+            )
     return figures

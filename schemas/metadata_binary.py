@@ -8,7 +8,7 @@ per list, no key twice), so equal metadata is equal bytes. Any Avro reader reads
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import index
 from typing import Any
 
@@ -21,6 +21,8 @@ Reader = Callable[[bytes, int], tuple[Any, int]]
 """Reads at a position; returns the value and the position behind it."""
 
 _DOUBLE = struct.Struct("<d")
+_LONG = 0x80
+"""The first byte of a length that takes two."""
 _NOT_NULL = 2
 """The second branch of a union, as a number."""
 
@@ -55,25 +57,47 @@ def decode_metadata(data: bytes) -> Metadata:
     Raises:
         MalformedInput: the bytes are not exactly what :func:`encode_metadata` writes.
     """
-    values = _EMPTY.copy()
-    name, at = "", 0
-    try:
-        for name, read in _READERS:
-            if data[at]:
-                values[name], at = read(data, at)
-            else:
-                at += 1
-    except (IndexError, struct.error):
-        raise MalformedInput(f"got metadata cut short in field {name!r} at byte {len(data)}") from None
-    except (UnicodeDecodeError, MalformedInput) as error:
-        raise MalformedInput(f"got bytes that are not metadata v1: field {name!r}: {error}") from None
-    if at != len(data):
-        raise MalformedInput(f"got {len(data) - at} bytes after the metadata, expected none")
+    values = _EMPTY | decode_set_fields(data)
     for name, collection in _COLLECTIONS:
         if not values[name]:
             values[name] = collection()
     metadata: Metadata = values  # type: ignore[assignment]
     return metadata
+
+
+def with_all_fields(found: Mapping[str, Any]) -> Metadata:
+    """What :func:`decode_metadata` gives, from what :func:`decode_set_fields` gave; the lists and maps that are not set
+    are shared, and empty."""
+    metadata: Metadata = {**_NOTHING, **found}  # type: ignore[typeddict-item]
+    return metadata
+
+
+def decode_set_fields(data: bytes) -> dict[str, Any]:
+    """Only those fields of a metadata part that say something: no empty text or list, no null, no zero that may not be
+    null. Raises like :func:`decode_metadata`."""
+    found: dict[str, Any] = {}
+    name, at, size = "", 0, len(data)
+    try:
+        for name, read in _READERS:
+            length = data[at]
+            if not length:
+                at += 1
+            elif read is _read_string and length < _LONG and not length & 1:
+                # Text of up to 63 bytes, written out: three of four fields are text, and a call costs as much.
+                end = at + 1 + (length >> 1)
+                if end > size:
+                    raise IndexError
+                found[name] = data[at + 1 : end].decode("utf-8")
+                at = end
+            else:
+                found[name], at = read(data, at)
+    except (IndexError, struct.error):
+        raise MalformedInput(f"got metadata cut short in field {name!r} at byte {size}") from None
+    except (UnicodeDecodeError, MalformedInput) as error:
+        raise MalformedInput(f"got bytes that are not metadata v1: field {name!r}: {error}") from None
+    if at != size:
+        raise MalformedInput(f"got {size - at} bytes after the metadata, expected none")
+    return found
 
 
 def _write_long(value: Any) -> bytes:
@@ -209,3 +233,4 @@ _READERS: list[tuple[str, Reader]] = [(name, read) for name, _, read, _ in _FIEL
 _COLLECTIONS: list[tuple[str, type]] = [
     (name, dict if read is _read_map else list) for name, _, read, empty in _FIELDS if empty == ()
 ]
+_NOTHING: dict[str, Any] = _EMPTY | {name: collection() for name, collection in _COLLECTIONS}

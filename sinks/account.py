@@ -6,8 +6,8 @@ UTC, content is the JSON that was sealed. What each destination makes of it is i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,7 +15,7 @@ import orjson
 from schemas.errors import MalformedInput
 from schemas.ids import format_event_id
 from schemas.metadata import Metadata, schema
-from schemas.metadata_binary import decode_metadata
+from schemas.metadata_binary import decode_set_fields, with_all_fields
 from schemas.parts import CONTENT
 from sinks.identity import stated_leaf
 from sinks.opening import ABSENT, MALFORMED, OK, Opened, stated
@@ -28,12 +28,6 @@ AHEAD_US = 86_400_000_000
 """So has one that is a day ahead of the bus."""
 
 _TIMES = frozenset(field["name"] for field in schema("metadata.v1")["fields"] if "timestamp-micros" in str(field))
-_NUMBERS = frozenset(
-    field["name"]
-    for field in schema("metadata.v1")["fields"]
-    if "null" in field["type"] and field["name"] not in _TIMES
-)
-"""Fields that may be null, of which a zero or a false says something."""
 
 
 class Account(NamedTuple):
@@ -61,11 +55,12 @@ def describe(message: Message, opened: Opened) -> Account:
     """Put together what is known of a message. Content that is not JSON becomes a JSON string; no record fails."""
     status, reason = opened.statuses[0], opened.reason
     try:
-        metadata = decode_metadata(opened.columns)
+        found = decode_set_fields(opened.columns)
     except MalformedInput as error:
-        metadata = decode_metadata(stated(message))
+        found = decode_set_fields(stated(message))
         status, reason = MALFORMED, f"metadata: {error}"
-    fields = told(metadata)
+    metadata = with_all_fields(found)
+    fields = {name: _text(value) if name in _TIMES else value for name, value in found.items()}
     fields["shard"] = str(message.shard)
     fields["offset"] = message.offset
     fields["bus_time"] = _text(message.time_ms * 1000)
@@ -82,15 +77,6 @@ def describe(message: Message, opened: Opened) -> Account:
         fields,
         _json(opened.content),
     )
-
-
-def told(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not empty, with times as text."""
-    return {
-        name: _text(value) if name in _TIMES else value
-        for name, value in metadata.items()
-        if value or (name in _NUMBERS and value is not None)
-    }
 
 
 def happened(metadata: Metadata, message: Message) -> int:
@@ -132,10 +118,14 @@ def _json(content: bytes) -> bytes:
 
 
 def _text(micros: int) -> str:
+    seconds, rest = divmod(micros, 1_000_000)
+    return f"{_second(seconds)}.{rest:06}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    """RFC 3339 up to the second; records of a batch share theirs. A time that no calendar has is given as it is."""
     try:
-        return (
-            datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            + f".{micros % 1_000_000:06}Z"
-        )
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     except (ValueError, OverflowError, OSError):
-        return str(micros)
+        return str(seconds)
