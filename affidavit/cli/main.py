@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from affidavit import version as installed_version
 from affidavit.cli import (
     anchors,
+    archive,
     clickhouse,
     completeness,
     deadletter,
@@ -57,6 +58,7 @@ app.command("parity")(parity.parity)
 app.add_typer(verify.verify, name="verify")
 app.add_typer(log.log, name="log")
 app.add_typer(anchors.anchors, name="anchors")
+app.add_typer(archive.archive, name="archive")
 app.add_typer(clickhouse.clickhouse, name="clickhouse")
 app.add_typer(deadletter.deadletter, name="deadletter")
 app.add_typer(splunk.splunk, name="splunk")
