@@ -31,7 +31,7 @@ def migrate(
 
     \b
       affidavit clickhouse migrate --dry-run
-      AFFIDAVIT_CLICKHOUSE_USERNAME=admin affidavit clickhouse migrate
+      affidavit clickhouse migrate
     """
     from affidavit.lock import CLICKHOUSE, hold
     from affidavit.settings import data_directory, load
