@@ -35,7 +35,7 @@ KAFKA = (
 )
 GATEWAYS = ("formats", "proxy", "feeds", "history", "large", "completeness", "identity")
 EVIDENCE = ("evidence", "tessera")
-SINKS = ("forwarding", "queries")
+SINKS = ("forwarding", "forwarding_peer", "queries")
 GROUPS = {"embedded": EMBEDDED, "kafka": KAFKA, "gateways": GATEWAYS, "evidence": EVIDENCE, "sinks": SINKS}
 MODULES = (*EMBEDDED, *KAFKA, *GATEWAYS, *EVIDENCE, *SINKS)
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
