@@ -61,3 +61,33 @@ def migrate(
         if not names:
             output.say("all tables are there")
     return exits.INCOMPLETE if names and (dry_run or show) else exits.DONE
+
+
+@clickhouse.command("access")
+def access(
+    tenants: Annotated[
+        list[str],
+        typer.Option("--tenant", metavar="TENANT", help="A role that sees this tenant's rows alone; repeat it."),
+    ] = [],  # noqa: B006  typer copies it
+    data: options.Data = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print roles for ClickHouse's own users, as SQL for an administrator: soc_metadata, soc_content, auditor, legal,
+    affidavit_writer; with --tenant row policies, too. Runs nothing.
+
+    On a server of your own ClickHouse decides who reads, and content that is read there is not on our log: turn the
+    server's query_log on and keep it, or let people read through affidavit query and the interface of affidavit up.
+
+    Example:
+
+    \b
+      affidavit clickhouse access --tenant acme --tenant globex > access.sql
+    """
+    from affidavit.settings import data_directory, load
+    from sinks.clickhouse.access import access_sql
+
+    text = access_sql(load(data_directory(data)).clickhouse.database, tenants)
+    if as_json:
+        output.emit_json("affidavit.clickhouse-access/1", {"sql": text})
+    else:
+        output.emit(text.rstrip("\n"))

@@ -158,7 +158,7 @@ class Fence:
         if len(running) == len(rows):
             raise Unavailable(
                 f"{self._shard}: ClickHouse does not show us our own queries, so it cannot be known whether an earlier "
-                "insert is still running; grant the user SELECT on system.processes, and SHOW PROCESSES"
+                "insert is still running; grant the user SELECT on system.processes"
             )
         if running:
             self._kill(client, [query_id for query_id, elapsed in running.items() if elapsed > self._kill_seconds])
