@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import Empty, LifoQueue
 
 import httpx
@@ -32,7 +32,7 @@ from sinks.opening import Fetch, Opening
 from sinks.splunk import health
 from sinks.splunk.channel import Channel
 from sinks.splunk.config import HecConfig
-from sinks.splunk.envelope import encode
+from sinks.splunk.envelope import Piece, encode
 from sinks.splunk.flight import Flight
 from sinks.splunk.pace import Pace
 from sinks.splunk.parcels import Parcel, pack
@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 STUCK_SECONDS = 15.0
 """How often it is looked whether a person has acted."""
 
+AT_A_TIME = 500
+"""Records that are made before they are sent: about a request of them."""
+
 NOT_SENT = Busy("not sent, for another request failed")
 
 
@@ -60,6 +63,7 @@ class _Way:
         self.settled: Offset | None = None
         self.due: Mark | None = None
         self.searched = float("-inf")
+        self.failed = False
 
 
 class SplunkSink:
@@ -144,10 +148,7 @@ class SplunkSink:
         if (stuck := self._stuck) is not None:
             self._stuck = None
             return Pause(stuck.reason, STUCK_SECONDS)
-        try:
-            posted = self._post(way, lacking)
-        except Unavailable as error:
-            return Retry(str(error), error.retry_after)
+        posted = self._post(way, lacking)
         for one in posted:
             way.flight.rejected |= one.rejected
             for ticket in one.tickets:
@@ -191,10 +192,34 @@ class SplunkSink:
             way.flight.compare(found.__contains__, asked - self._config.ack_seconds)
 
     def _post(self, way: _Way, lacking: Sequence[Message]) -> list[Posted]:
-        """Send the records that lack; what is too large even when shortened is rejected here."""
-        records, keys = way.opening.records(lacking)
+        """Open, encode and send the records that lack, some at a time: while Splunk takes the ones, the next are made.
+        After a failure nothing more is made before Splunk has answered well, so that one that is away costs the others
+        in this process little."""
+        failed = threading.Event()
+        posted: list[Posted] = []
+        sent: list[Future[Posted]] = []
+        for start in range(0, len(lacking), AT_A_TIME):
+            try:
+                pieces, refused = self._pieces(way, lacking[start : start + AT_A_TIME])
+            except Unavailable as error:
+                posted.append(Posted(failure=Busy(str(error), error.retry_after)))
+                break
+            posted.append(refused)
+            now = [self._pool.submit(self._send, one, failed) for one in pack(pieces, self._config.max_body_bytes)]
+            sent += now
+            if way.failed:
+                wait(now)
+            if failed.is_set():
+                break
+        posted += [one.result() for one in sent]
+        way.failed = failed.is_set()
+        return posted
+
+    def _pieces(self, way: _Way, messages: Sequence[Message]) -> tuple[list[Piece], Posted]:
+        """The events of records; what is too large even when shortened is rejected here."""
+        records, keys = way.opening.records(messages)
         pieces, refused = [], Posted()
-        for message, record in zip(lacking, records, strict=True):
+        for message, record in zip(messages, records, strict=True):
             account = describe(message, way.opening.open(message, record, keys))
             piece = encode(account, self._config, resend=message.offset < way.flight.reached)
             if piece is None:
@@ -204,9 +229,7 @@ class SplunkSink:
                 )
             else:
                 pieces.append(piece)
-        parcels = pack(pieces, self._config.max_body_bytes)
-        failed = threading.Event()
-        return [refused, *self._pool.map(lambda parcel: self._send(parcel, failed), parcels)]
+        return pieces, refused
 
     def _send(self, parcel: Parcel, failed: threading.Event) -> Posted:
         """Send one parcel, unless another of the batch has failed: a Splunk that is away is not asked sixteen times."""

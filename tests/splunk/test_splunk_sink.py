@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_splunk import FakeSplunk, Fault, Token
@@ -372,6 +373,41 @@ def test_a_database_that_is_away_moves_nothing() -> None:
         way.sink.settle(SHARD)
     way.cursors.move_cursor = real  # type: ignore[method-assign]
     assert way.sink.settle(SHARD) == 10
+
+
+def test_keys_that_are_away_in_the_middle_repeat_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent before is known, and not sent again."""
+    way = SplunkWay()
+    batch = records(way, 1200)
+    real, calls = way.keys.by_id, [0]
+
+    def by_id(wanted: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise Unavailable("the keys are away")
+        return real(wanted)
+
+    monkeypatch.setattr(way.keys, "by_id", by_id)
+    outcome = way.deliver(batch)
+    assert outcome == Retry("the keys are away", 1.0)
+    assert set(way.found()) == set(range(500))
+    assert way.run(batch, size=1200) == {}
+    assert way.found() == dict.fromkeys(range(1200), 1)
+
+
+def test_a_splunk_that_is_away_costs_little() -> None:
+    """After a failure no more is made than one request of it, until Splunk answers."""
+    way = SplunkWay()
+    batch = records(way, 3000)
+    way.splunk.script = [Fault.CUT] * 50
+    assert isinstance(way.deliver(batch), Retry)
+    asked = way.splunk.requests
+    for _ in range(3):
+        assert isinstance(way.deliver(batch), Retry)
+    assert way.splunk.requests - asked <= 6
+    way.splunk.script = []
+    assert way.run(batch, size=3000) == {}
+    assert way.found() == dict.fromkeys(range(3000), 1)
 
 
 def _away(name: str, old: str, new: str, owner: str) -> None:
