@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from schemas.ids import DEADLETTER, Offset, Shard, format_event_id, parse_shard
 from schemas.metadata import KIND_NAMES
 from sinks.deadletter import DeadLetter, decode_deadletter
 from stores.bus import Bus, Message
+
+log = logging.getLogger(__name__)
 
 READ_RECORDS = 1_000
 READ_BYTES = 8 << 20
@@ -102,7 +105,11 @@ async def read_letters(wiring: Wiring, told: Told = _silent) -> list[Found]:
         while position < bounds.end:
             batch = await bus.read(shard, position, max_records=READ_RECORDS, max_bytes=READ_BYTES)
             for message in batch:
-                letter = decode_deadletter(message.value)
+                try:
+                    letter = decode_deadletter(message.value)
+                except MalformedInput as error:
+                    log.warning("%s offset %d is no dead letter, and left out: %s", shard, message.offset, error)
+                    continue
                 before = letters.get(name_of(letter))
                 letters[name_of(letter)] = Found(letter, before.copies + 1 if before else 1)
             position = Offset(batch[-1].offset + 1)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from affidavit.anchoring import certificate_ends, make_anchor
 from affidavit.custody import signing_key
+from affidavit.deadletters import choose, read_letters
 from affidavit.deployment import control_url, is_initialised
 from affidavit.engine import query_client
 from affidavit.forwarders import FORWARDERS, wanted_forwarders
@@ -79,6 +80,8 @@ def examine(layout: Layout) -> Iterator[Check]:
                 yield from _shards(wiring, status)
                 yield _clock(status)
                 yield from _lag(status)
+                if status.dead_letters:
+                    yield from _dead_letters(wiring)
     except AffidavitError as error:
         yield Check("stores", "failure", str(error), "see the message")
     yield from _forwarders(settings)
@@ -288,11 +291,16 @@ def _lag(status: Status) -> Iterator[Check]:
         lag = sum(one.lag for shard in status.shards for one in shard.sinks if one.sink == sink)
         if lag > LAG_RECORDS:
             yield Check(sink, "warning", f"{lag:,} records wait", "is it running? see affidavit status")
-    if status.dead_letters:
+
+
+def _dead_letters(wiring: Wiring) -> Iterator[Check]:
+    """Those that no retry has delivered since."""
+    waiting = choose(asyncio.run(read_letters(wiring)))
+    if waiting:
         yield Check(
             "dead letters",
             "warning",
-            f"{status.dead_letters:,} records could not be delivered",
+            f"{len(waiting):,} records could not be delivered",
             "affidavit deadletter list shows each with its reason, affidavit deadletter retry delivers it again",
         )
 

@@ -153,6 +153,7 @@ def test_the_whole_way(up: Up, settings: dict[str, str], splunk: ServedSplunk) -
     assert "check splunk.search_token" in problems["search"]
     checks = {one["name"]: one for one in document(up, settings, "doctor")["checks"]}
     assert checks["sink splunk"]["state"] == "ok"
+    assert "dead letters" not in checks, "the one that there was is delivered"
     wrong["AFFIDAVIT_SPLUNK_URL"] = "http://127.0.0.1:9"
     checks = {one["name"]: one for one in document(up, wrong, "doctor", expect=exits.USAGE)["checks"]}
     assert checks["sink splunk"]["state"] == "failure"
