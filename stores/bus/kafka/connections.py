@@ -27,6 +27,9 @@ CONNECT_SECONDS = 3.0
 NEVER_MS = 24 * 3600 * 1000
 """The connection's own time limit: ours are per request."""
 
+PARTING_SECONDS = 1.0
+"""How long the end of the bus waits for the other side's goodbye, which TLS wants; then the socket is closed."""
+
 IDLE_MS = 5 * 60 * 1000
 """Below the ten minutes (``connections.max.idle.ms``) after which a broker closes an idle connection."""
 
@@ -41,7 +44,23 @@ class TokenAuthenticator(OAuthAuthenticator):
 
 
 class Connection(AIOKafkaConnection):
-    """One connection, which reads what the broker says to a token."""
+    """One connection, which reads what the broker says to a token.
+
+    Attributes:
+        parting: connections that are closed here and not yet over there, with what ends them; shared by those of a bus.
+            TLS waits for the other side's goodbye, and a loop that ended meanwhile would leave the socket open.
+    """
+
+    parting: dict[asyncio.Future[None], asyncio.WriteTransport] | None = None
+
+    def close(self, reason: Any = None, exc: BaseException | None = None) -> asyncio.Future[None] | None:
+        """Begin to close; the future says when it is."""
+        writer = self._writer
+        closed: asyncio.Future[None] | None = super().close(reason, exc)
+        if writer is not None and closed is not None and not closed.done() and self.parting is not None:
+            self.parting[closed] = writer.transport
+            closed.add_done_callback(lambda done: self.parting.pop(done, None) if self.parting is not None else None)
+        return closed
 
     def authenticator_oauth(self) -> TokenAuthenticator:
         return TokenAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
@@ -56,6 +75,7 @@ class Connections:
         self._idle: dict[Address, list[Any]] = {}
         self._lent: set[Any] = set()
         self._closed = False
+        self._parting: dict[asyncio.Future[None], asyncio.WriteTransport] = {}
 
     async def exchange(self, address: Address, request: Any, seconds: float) -> Any:
         """Send a request, return the response.
@@ -75,9 +95,13 @@ class Connections:
         self._closed = True
         connections = [*self._lent, *(one for idle in self._idle.values() for one in idle)]
         self._idle.clear()
-        closing = [future for one in connections if (future := one.close()) is not None]
-        if closing:
-            await asyncio.wait(closing, timeout=1.0)
+        for one in connections:
+            one.close()
+        if self._parting:
+            await asyncio.wait(set(self._parting), timeout=PARTING_SECONDS)
+        for transport in list(self._parting.values()):
+            transport.abort()
+        await asyncio.sleep(0)  # in which asyncio closes what was aborted
 
     async def _exchange(self, address: Address, request: Any, connect_seconds: float) -> Any:
         connection = await self._borrow(address, connect_seconds)
@@ -117,6 +141,7 @@ class Connections:
                     max_idle_ms=IDLE_MS,
                     **self._options,
                 )
+                connection.parting = self._parting
                 await connection.connect()
                 return connection
         except ConfigurationError:
