@@ -19,6 +19,7 @@ from affidavit.completeness import (
     judge_routes,
     judge_silence,
 )
+from affidavit.progress import Told, silent
 from affidavit.query import QueryClient
 
 DAY_MS = 86_400_000
@@ -31,8 +32,6 @@ PATIENCE = 10.0
 
 SECTIONS: tuple[Section, ...] = ("collectors", "gateways", "silence", "routes", "feeds")
 
-Told = Callable[[int, int | None, str], None]
-
 
 def check(
     client: QueryClient,
@@ -41,7 +40,7 @@ def check(
     *,
     tenant: str = "",
     gateway: str = "",
-    told: Told = lambda done, total, what: None,
+    told: Told = silent,
     patience: float = PATIENCE,
 ) -> Report:
     """Ask and judge.

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from affidavit.acts import letters_retried
+from affidavit.progress import Told, silent
 from affidavit.redelivery import redeliver
 from affidavit.wiring import Wiring
 from schemas.errors import EvidenceIncomplete, MalformedInput
@@ -22,16 +23,6 @@ log = logging.getLogger(__name__)
 
 READ_RECORDS = 1_000
 READ_BYTES = 8 << 20
-
-
-class Told(Protocol):
-    """Progress: how many are done, of how many, of what."""
-
-    def __call__(self, done: int, total: int | None, what: str) -> None: ...
-
-
-def _silent(done: int, total: int | None, what: str) -> None:
-    """Tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +82,7 @@ def parse_name(text: str) -> tuple[str, Shard, Offset]:
     return sink, parse_shard(shard), Offset(int(offset))
 
 
-async def read_letters(wiring: Wiring, told: Told = _silent) -> list[Found]:
+async def read_letters(wiring: Wiring, told: Told = silent) -> list[Found]:
     """All rejected records, in the order in which they were first rejected.
 
     Raises:
@@ -139,6 +130,13 @@ def choose(
     ]
 
 
+def offsets_of(letters: Sequence[Found], sink: str, shard: Shard) -> list[Offset]:
+    """Where on a shard the records lie that a sink rejected."""
+    return [
+        one.letter.message.offset for one in letters if one.letter.sink == sink and one.letter.message.shard == shard
+    ]
+
+
 def name_of_place(sink: str, shard: Shard, offset: Offset) -> str:
     """See :func:`name_of`."""
     return f"{sink}/{shard}/{offset}"
@@ -162,7 +160,7 @@ def retry(
     wiring: Wiring,
     letters: Sequence[tuple[Found, Message]],
     operator: str,
-    told: Told = _silent,
+    told: Told = silent,
 ) -> dict[str, str]:
     """Deliver rejected records again, to the sinks that rejected them; the deed is on the log first.
 

@@ -12,6 +12,7 @@ from base64 import standard_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from schemas.errors import MalformedInput
@@ -152,15 +153,20 @@ def compare(ledger: Iterable[Leaf], held: Iterable[Leaf]) -> Held:
 
 def ranges(offsets: Sequence[int]) -> list[list[int]]:
     """Offsets as ranges, ends inclusive, the first :data:`NAMED` of them."""
-    made: list[list[int]] = []
-    for offset in sorted(offsets):
-        if made and offset == made[-1][1] + 1:
-            made[-1][1] = offset
-        elif len(made) == NAMED:
-            break
-        else:
-            made.append([offset, offset])
-    return made
+    return [[start, end - 1] for start, end in islice(runs(sorted(offsets)), NAMED)]
+
+
+def runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ascending offsets as ranges, ends exclusive."""
+    start = end = -1
+    for offset in offsets:
+        if offset != end:
+            if end >= 0:
+                yield start, end
+            start = offset
+        end = offset + 1
+    if end >= 0:
+        yield start, end
 
 
 def statement(

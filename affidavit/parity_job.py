@@ -6,14 +6,15 @@ import asyncio
 import hashlib
 import json
 import logging
+import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Protocol
 
-from affidavit.exhibits import Exhibits
+from affidavit.deadletters import Found, choose, offsets_of, read_letters
+from affidavit.exhibits import Exhibits, SourceName
 from affidavit.forwarders import SPLUNK, splunk_search, wanted_forwarders
 from affidavit.layout import Layout
 from affidavit.parity import (
@@ -28,7 +29,11 @@ from affidavit.parity import (
     note_text,
     statement,
 )
+from affidavit.progress import Told
+from affidavit.reconciliation import reconcile
 from affidavit.settings import Settings
+from affidavit.threads import run_alone
+from affidavit.wiring import Wiring
 from schemas.entry import decode_entry, leaf_hash
 from schemas.errors import AffidavitError, EvidenceIncomplete, LedgerContradiction, Unavailable, VerificationError
 from schemas.ids import Offset, Shard
@@ -49,7 +54,7 @@ LOOK_SECONDS = 300.0
 PATIENCE = timedelta(hours=6)
 """How long a destination may be away, before a statement is signed that says so."""
 
-LEAF_SOURCES = ("archive", "clickhouse")
+LEAF_SOURCES: tuple[SourceName, ...] = ("archive", "clickhouse")
 """Destinations that state a leaf for each record."""
 
 
@@ -57,22 +62,6 @@ class Leaves(Protocol):
     """A destination that states leaves."""
 
     def leaves(self, shard: Shard, start: Offset, end: Offset) -> Iterator[Leaf]: ...
-
-
-class Told(Protocol):
-    """Progress: how many are done, of how many, of what."""
-
-    def __call__(self, done: int, total: int | None, what: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A statement as it is kept: its bytes, the signed note over their hash, and what they say."""
-
-    day: date
-    data: bytes
-    note: bytes
-    said: dict[str, Any]
 
 
 def statement_key(day: date) -> str:
@@ -89,14 +78,15 @@ def make_statement(exhibits: Exhibits, day: date, made_at: datetime, told: Told)
     wiring = exhibits.wiring
     assert wiring is not None
     spans = []
-    sources: dict[str, Any] = {}
+    sources: dict[str, Leaves] = {}
+    forwarders = wanted_forwarders(wiring.settings)
+    waiting = choose(run_alone(read_letters(wiring))) if forwarders else []
     for span in day_spans(exhibits, day):
-        told(0, span.end - span.first, f"{span.shard}, ledger")
-        digest, count = digest_of(_ledger_leaves(exhibits.objects, span))
+        digest, count = digest_of(_counted(_ledger_leaves(exhibits.objects, span), span, "ledger", told))
         if count != span.end - span.first:
             raise EvidenceIncomplete(f"{span.origin}: the ledger has {count} of {span.end - span.first} entries")
-        held = {name: _held(exhibits, sources, name, span, told) for name in LEAF_SOURCES}
-        held |= {name: _forwarded(exhibits, name, span) for name in wanted_forwarders(wiring.settings)}
+        held: dict[str, Held] = {name: _held(exhibits, sources, name, span, told) for name in LEAF_SOURCES}
+        held |= {name: _forwarded(wiring, name, span, waiting) for name in forwarders}
         spans.append((span, digest, held))
     before = day - timedelta(days=1)
     kept = read_statement(exhibits.objects, before)
@@ -177,15 +167,15 @@ def _ledger_leaves(objects: Objects, span: Span) -> Iterator[Leaf]:
                 yield before + at, leaf_hash(entry)
 
 
-def _held(exhibits: Exhibits, sources: dict[str, Any], name: str, span: Span, told: Told) -> Held:
+def _held(exhibits: Exhibits, sources: dict[str, Leaves], name: SourceName, span: Span, told: Told) -> Held:
     """What a destination that states leaves holds of a span; why not, where it cannot be read. ``sources`` are those
     that are open."""
     try:
         if name not in sources:
-            sources[name] = exhibits.source(name)  # type: ignore[arg-type]
-        source: Leaves = sources[name]
-        counted = _counted(source.leaves(span.shard, Offset(span.first), Offset(span.end)), span, name, told)
-        return compare(_ledger_leaves(exhibits.objects, span), counted)
+            source: Any = exhibits.source(name)
+            sources[name] = source
+        held = sources[name].leaves(span.shard, Offset(span.first), Offset(span.end))
+        return compare(_ledger_leaves(exhibits.objects, span), _counted(held, span, name, told))
     except AffidavitError as error:
         return Held(reason=f"{type(error).__name__}: {error}")
 
@@ -197,31 +187,19 @@ def _counted(leaves: Iterator[Leaf], span: Span, name: str, told: Told) -> Itera
         yield one
 
 
-def _forwarded(exhibits: Exhibits, name: str, span: Span) -> Held:
-    """What can be known of a destination that cannot be read: how far it confirmed; of Splunk what a search finds."""
-    wiring = exhibits.wiring
-    assert wiring is not None
+def _forwarded(wiring: Wiring, name: str, span: Span, waiting: Sequence[Found]) -> Held:
+    """What can be known of a destination that cannot be read: how far it confirmed; of Splunk what a search finds.
+    ``waiting`` are the dead letters of all sinks that nobody has delivered since."""
     try:
         mark = KeptPosition(wiring.control, name, span.shard).read()
         reached = min(span.end, mark.offset) if mark is not None else span.first
-        held = Held("position", max(0, reached - span.first), list(range(max(reached, span.first), span.end)))
         search = splunk_search(wiring.settings) if name == SPLUNK else None
         if search is None:
-            return held
-        from affidavit.deadletters import read_letters
-        from affidavit.reconciliation import reconcile
-        from affidavit.threads import run_alone
-
-        with ExitStack() as stack:
-            stack.callback(search.close)
-            letters = [one for one in run_alone(read_letters(wiring)) if one.letter.sink == name]
-            gone = [
-                one.letter.message.offset
-                for one in letters
-                if one.letter.message.shard == span.shard and not one.delivered_ms
-            ]
-            found = reconcile(search, span.shard, span.first, span.end, gone)
-        lacking = sorted({*found.missing, *(offset for offset in gone if span.first <= offset < span.end)})
+            return Held("position", max(0, reached - span.first), list(range(max(reached, span.first), span.end)))
+        rejected = offsets_of(waiting, name, span.shard)
+        with closing(search):
+            found = reconcile(search, span.shard, span.first, span.end, rejected)
+        lacking = sorted({*found.missing, *(offset for offset in rejected if span.first <= offset < span.end)})
         return Held("offset", span.end - span.first - len(lacking), lacking, [], found.repeats)
     except AffidavitError as error:
         return Held("offset", reason=f"{type(error).__name__}: {error}")
@@ -253,16 +231,27 @@ class ParityKeeper:
         self._layout, self._settings, self._key = layout, settings, key
         self._after = timedelta(minutes=after_minutes)
         self._now = now
+        self._stopping = threading.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look every few minutes until ``stop``; what fails is logged and tried again. It never stops the signer."""
-        while not stop.is_set():
-            try:
-                await asyncio.to_thread(self.look)
-            except AffidavitError as error:
-                log.warning("the parity statement cannot be made yet: %s", error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+        """Look every few minutes until ``stop``; what fails is logged and tried again. It never stops the signer, and a
+        comparison under way is given up at once."""
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                looking = asyncio.ensure_future(asyncio.to_thread(self.look))
+                await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set():
+                    self._stopping.set()
+                try:
+                    await looking
+                except _GivenUp:
+                    return
+                except AffidavitError as error:
+                    log.warning("the parity statement cannot be made yet: %s", error)
+                await asyncio.wait({stopped}, timeout=LOOK_SECONDS)
+        finally:
+            stopped.cancel()
 
     def look(self) -> date | None:
         """Make the statement that is due; returns its day, ``None`` when none is."""
@@ -271,7 +260,7 @@ class ParityKeeper:
         with Exhibits(self._layout, None, self._settings) as exhibits:
             if read_statement(exhibits.objects, day) is not None:
                 return None
-            data = make_statement(exhibits, day, now, _silent)
+            data = make_statement(exhibits, day, now, self._told)
             said = json.loads(data)
             away = _not_compared(said)
             if away and now < datetime.combine(day, time.min, UTC) + timedelta(days=1) + self._after + PATIENCE:
@@ -286,6 +275,15 @@ class ParityKeeper:
             log.error("parity of %s: ledger and destinations differ: affidavit parity --day %s", day, day)
         return day
 
+    def _told(self, done: int, total: int | None, what: str) -> None:
+        """Where a comparison passes every ten thousand records, and may be given up."""
+        if self._stopping.is_set():
+            raise _GivenUp
+
+
+class _GivenUp(Exception):
+    """The process ends."""
+
 
 def _not_compared(said: dict[str, Any]) -> list[str]:
     return [
@@ -294,7 +292,3 @@ def _not_compared(said: dict[str, Any]) -> list[str]:
         for name, one in span["destinations"].items()
         if one["reason"]
     ]
-
-
-def _silent(done: int, total: int | None, what: str) -> None:
-    """Tells nobody."""

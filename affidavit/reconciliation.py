@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from affidavit.parity import runs
+from affidavit.progress import Told, silent
 from schemas.ids import Offset, Shard
 from sinks.splunk.envelope import BLOCK
 from sinks.splunk.search import BlockCount, SplunkSearch
-
-Told = Callable[[int, int | None, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def reconcile(
     first: int,
     end: int,
     rejected: Iterable[int],
-    told: Told = lambda done, total, what: None,
+    told: Told = silent,
 ) -> ShardReconciled:
     """Compare one shard.
 
@@ -79,20 +79,6 @@ def reconcile(
     records = sum(counted[block].records for block in blocks if block in counted)
     delivered = end - first - len(gone)
     return ShardReconciled(shard, first, end, delivered, len(gone), delivered - len(missing), events - records, missing)
-
-
-def runs(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Ascending offsets as ranges, ends exclusive."""
-    start: int | None = None
-    previous = -1
-    for offset in offsets:
-        if start is None or offset != previous + 1:
-            if start is not None:
-                yield start, previous + 1
-            start = offset
-        previous = offset
-    if start is not None:
-        yield start, previous + 1
 
 
 def _blocks(first: int, end: int) -> range:

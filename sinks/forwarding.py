@@ -51,7 +51,8 @@ class Transport(Protocol):
     """One shard's way to the destination. From one thread.
 
     **Durability.** What has a ticket up to :meth:`confirmed` is the destination's. **Repeats.** Lines may come again
-    after any failure. **Errors** are classified, and raised only as :class:`~schemas.errors.InvariantError`.
+    after any failure. **Errors** are classified, and raised only as :class:`~schemas.errors.InvariantError`; making a
+    transport opens no connection, and raises :class:`~schemas.errors.ConfigurationError` for files that are wrong.
     """
 
     def send(self, lines: Sequence[Line]) -> Sent | Retry | Pause:
@@ -113,7 +114,12 @@ class ForwardingSink:
         self._ways: dict[Shard, _Way] = {}
 
     def open(self) -> None:
-        """Nothing is asked of the destination: a shard waits while it is away, and nothing fails."""
+        """Nothing is asked of the destination: a shard waits while it is away, and nothing fails.
+
+        Raises:
+            ConfigurationError: files for TLS that are not there, or not what they should be.
+        """
+        self._connect(Shard(self.topics[0], 0)).close()
 
     def close(self) -> None:
         """Close the connections."""

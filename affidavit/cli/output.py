@@ -6,7 +6,9 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from affidavit.progress import Told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,10 +57,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: S
     console().print(shown)
 
 
-class Progress(Protocol):
-    """Called with how many are done, out of how many (``None``: unknown), of what."""
-
-    def __call__(self, done: int, total: int | None, what: str) -> None: ...
+Progress = Told
+"""Progress as commands show it."""
 
 
 @contextmanager

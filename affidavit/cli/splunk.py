@@ -104,17 +104,17 @@ def reconcile(
 
 
 def _compare(wiring: Wiring, search: SplunkSearch, since: str, progress: output.Progress) -> list[ShardReconciled]:
-    from affidavit.deadletters import read_letters
+    from affidavit.deadletters import choose, offsets_of, read_letters
     from affidavit.positions import offset_at
     from affidavit.reconciliation import reconcile as compare
     from sinks.kept import KeptPosition
 
-    letters = [one for one in asyncio.run(read_letters(wiring)) if one.letter.sink == "splunk" and not one.delivered_ms]
+    waiting = choose(asyncio.run(read_letters(wiring)))
     compared = []
     for shard in asyncio.run(wiring.shards()):
         first = asyncio.run(offset_at(wiring.existing_bus, shard, since))
         mark = KeptPosition(wiring.control, "splunk", shard).read()
-        rejected = [one.letter.message.offset for one in letters if one.letter.message.shard == shard]
+        rejected = offsets_of(waiting, "splunk", shard)
         end = mark.offset if mark is not None else first
         compared.append(compare(search, shard, min(first, end), end, rejected, progress))
     return compared

@@ -18,6 +18,9 @@ MEDIA_TYPE = "application/x-ndjson"
 MOST_RETRY_AFTER = 300.0
 _GZIP = 31
 
+SUSPICIOUS = 10
+"""So many events refused alone, and none taken: it is not the events."""
+
 Verdict = Literal["taken", "refused", "busy", "stuck"]
 """``refused``: the events, or some of them, are at fault, or too many."""
 
@@ -40,12 +43,13 @@ class HttpConfig:
 
 
 def judge(status: int) -> Verdict:
-    """What an answer means: 2xx taken; 400, 413, 415, 422 the events; 401, 403, 3xx, 405 a person; all else later."""
+    """What an answer means: 2xx taken; 400, 413, 422 the events; 3xx, 401, 403, 405, 410, 415 a person; all else
+    later."""
     if 200 <= status < 300:
         return "taken"
-    if status in (400, 413, 415, 422):
+    if status in (400, 413, 422):
         return "refused"
-    if 300 <= status < 400 or status in (401, 403, 405, 410):
+    if 300 <= status < 400 or status in (401, 403, 405, 410, 415):
         return "stuck"
     return "busy"
 
@@ -53,7 +57,8 @@ def judge(status: int) -> Verdict:
 class HttpTransport:
     """Implements :class:`sinks.forwarding.Transport`: what is answered with 2xx is confirmed.
 
-    A batch that is refused is halved until the refused event is alone; alone and twice, it is rejected.
+    A batch that is refused is halved until the refused event is alone; alone and twice, it is rejected. Where nothing
+    at all is taken it is not the events that are wrong: a person must look.
     """
 
     def __init__(self, config: HttpConfig, connect: Callable[[HttpConfig], httpx.Client] | None = None) -> None:
@@ -64,6 +69,7 @@ class HttpTransport:
     def send(self, lines: Sequence[Line]) -> Sent | Retry | Pause:
         """See :meth:`sinks.forwarding.Transport.send`."""
         rejected: list[tuple[Offset, str]] = []
+        taken = 0
         waiting = [(batch, False) for batch in reversed(_batches(lines, self._config.max_body_bytes))]
         while waiting:
             batch, suspect = waiting.pop()
@@ -82,10 +88,12 @@ class HttpTransport:
                     waiting += [(batch[middle:], False), (batch[:middle], False)]
                 case "refused" if not suspect:
                     waiting.append((batch, True))
+                case "refused" if not taken and len(rejected) + 1 >= SUSPICIOUS:
+                    return Pause(f"{where}, and refuses every event: does it take OCSF as newline-delimited JSON?")
                 case "refused":
                     rejected.append((batch[0].offset, f"{where} to this event of {len(batch[0].data)} bytes alone"))
                 case _:
-                    pass
+                    taken += len(batch)
         self._ticket += 1
         return Sent(self._ticket, tuple(rejected))
 

@@ -55,13 +55,16 @@ class Flight:
     _batches: deque[_Batch] = field(default_factory=deque)
     _done: set[int] = field(default_factory=set)
     _sent: set[int] = field(default_factory=set)
+    _told: set[int] = field(default_factory=set)
     _tickets: list[Ticket] = field(default_factory=list)
 
     def begin(self, position: Offset) -> None:
-        """Begin at ``position``; what is known of records behind it stays known."""
+        """Begin at ``position``; what is confirmed or under way behind it stays so. What was rejected is not: whether
+        its dead letter was written nobody knows here."""
         self.position = position
         self._batches.clear()
-        self._done = {offset for offset in self._done if offset >= position}
+        self._done = {offset for offset in self._done - self._told if offset >= position}
+        self._told.clear()
         self.rejected = {offset: why for offset, why in self.rejected.items() if offset >= position}
 
     @property
@@ -91,6 +94,7 @@ class Flight:
         self._batches.append(_Batch(first, mark))
         gone = sorted(offset for offset in self.rejected if first <= offset < mark.offset)
         self._done.update(gone)
+        self._told.update(gone)
         return tuple((Offset(offset), self.rejected.pop(offset)) for offset in gone)
 
     def settle(self, now: float) -> tuple[Mark | None, bool]:
@@ -102,6 +106,7 @@ class Flight:
             first, behind = self._batches.popleft()
             mark = behind if behind.offset > begun else mark
             self._done.difference_update(range(first, behind.offset))
+            self._told.difference_update(range(first, behind.offset))
             self.position = Offset(max(behind.offset, self.position or 0))
         return mark, lost
 

@@ -7,7 +7,7 @@ A batch goes through four steps; after each, what is true if we die there:
    before the batch, so the next process sends it again. What was sent is tallied here by shard and offset.
 3. *Accept*: every record was taken or rejected. The runner writes the dead letters of the rejected, then settles.
 4. *Settle*: move the position behind what is confirmed, by compare-and-swap. Only here does anything count as
-   delivered; a process that dies before it repeats what is behind the position, and ``dc(offset)`` tells.
+   delivered; a process that dies before it repeats what is behind the position, and ``dc(affidavit_offset)`` tells.
 """
 
 from __future__ import annotations
@@ -114,7 +114,12 @@ class SplunkSink:
         self._stuck: Stuck | None = None
 
     def open(self) -> None:
-        """Nothing is asked of Splunk: whether it can be reached changes, and then a shard waits, and nothing fails."""
+        """Nothing is asked of Splunk: whether it can be reached changes, and then a shard waits, and nothing fails.
+
+        Raises:
+            ConfigurationError: files for TLS that are not there, or not what they should be.
+        """
+        self._config.tls.context()
 
     def close(self) -> None:
         """Close the connections."""
@@ -236,7 +241,11 @@ class SplunkSink:
         with self._pace.one():
             if failed.is_set():
                 return Posted(failure=NOT_SENT)
-            channel = self._channel()
+            try:
+                channel = self._channel()
+            except ConfigurationError as error:
+                failed.set()
+                return Posted(failure=Stuck(str(error)))
             try:
                 posted = Post(self._config, channel, self._pace, self._monotonic).send(parcel)
             finally:

@@ -47,6 +47,7 @@ class StreamTransport:
 
     def __init__(self, config: StreamConfig, unsent: Callable[[socket.socket], int] | None = None) -> None:
         self._config = config
+        self._tls = config.tls.context() if config.tls is not None else None
         self._unsent = unsent or unacknowledged
         self._open: socket.socket | None = None
         self._ticket = self._confirmed = 0
@@ -107,9 +108,9 @@ class StreamTransport:
         plain = socket.create_connection((own.host, own.port), own.timeout)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         stream = plain
-        if own.tls is not None:
+        if self._tls is not None:
             try:
-                stream = own.tls.context().wrap_socket(plain, server_hostname=own.host)
+                stream = self._tls.wrap_socket(plain, server_hostname=own.host)
             except BaseException:
                 plain.close()
                 raise

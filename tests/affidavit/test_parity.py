@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_objects import MemoryObjects
 from traffic import Stopped
 
 from affidavit.cli import exits
@@ -20,9 +23,10 @@ from affidavit.exhibits import Exhibits
 from affidavit.layout import Layout
 from affidavit.parity import Held, compare, day_bounds, digest_of, parse_day, ranges
 from affidavit.parity_job import ParityKeeper, check_statement, read_statement, statement_key
-from affidavit.settings import load
+from affidavit.settings import Settings, load
 from schemas.errors import MalformedInput, Unavailable, VerificationError
 from schemas.ids import EVENTS, Offset, Shard
+from signer.keyfile import FileKey
 from signer.note import parse_note
 
 LEAVES = [(at, bytes([at]) * 32) for at in range(20)]
@@ -190,6 +194,38 @@ def test_a_destination_that_is_away_is_waited_for(directory: Path) -> None:
     assert kept is not None
     said = json.loads(kept[0])
     assert said["agrees"] is False
+
+
+async def test_a_stop_does_not_wait_for_a_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A day of ten million records takes minutes; a signer that is told to end has seconds."""
+    keeper = ParityKeeper(Layout(tmp_path), Settings(), FileKey(Ed25519PrivateKey.generate()), 20.0)
+    counted = [0]
+
+    def endless(exhibits: Any, day: date, made_at: datetime, told: Any) -> bytes:
+        while True:
+            counted[0] += 1
+            told(counted[0], None, "records")
+
+    monkeypatch.setattr("affidavit.parity_job.Exhibits", FakeExhibits)
+    monkeypatch.setattr("affidavit.parity_job.make_statement", endless)
+    stop = asyncio.Event()
+    running = asyncio.create_task(keeper.run(stop))
+    while not counted[0]:
+        await asyncio.sleep(0.001)
+    stop.set()
+    await asyncio.wait_for(running, 10)
+
+
+class FakeExhibits:
+    """Nothing is kept yet."""
+
+    def __init__(self, *given: Any) -> None:
+        self.objects = MemoryObjects()
+
+    def __enter__(self) -> FakeExhibits:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
 
 
 @pytest.mark.slow

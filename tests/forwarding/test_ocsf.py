@@ -208,9 +208,26 @@ def test_only_what_is_refused_alone_and_twice_is_rejected() -> None:
     assert transport(receiver).send(lines(1)) == Sent(1)
 
 
+def test_a_destination_that_refuses_everything_is_no_reason_to_bury_everything() -> None:
+    receiver = JsonLines()
+    receiver.refuses = lambda event: True
+    outcome = transport(receiver).send(lines(200))
+    assert isinstance(outcome, Pause)
+    assert "refuses every event" in outcome.reason
+    assert len(receiver.requests) < 60, "it is not asked for each"
+
+
 @pytest.mark.parametrize(
     ("answer", "outcome"),
-    [(503, Retry), (429, Retry), (404, Retry), (401, Pause), (302, Pause), (httpx.ConnectError("no"), Retry)],
+    [
+        (415, Pause),
+        (503, Retry),
+        (429, Retry),
+        (404, Retry),
+        (401, Pause),
+        (302, Pause),
+        (httpx.ConnectError("no"), Retry),
+    ],
 )
 def test_answers(answer: int | Exception, outcome: type) -> None:
     receiver = JsonLines()

@@ -24,6 +24,7 @@ from sealed_records import RECEIVED_AT, events, messages
 from tls_front import self_signed
 
 from collector.sealing import Sealing
+from schemas.errors import ConfigurationError
 from schemas.ids import EVENTS, Offset, Shard
 from sinks.account import Account, describe
 from sinks.contract import Pause, Retry
@@ -208,6 +209,11 @@ def test_over_tls_with_names_and_authorities(tmp_path: Path) -> None:
         assert isinstance(outcome, Pause)
         assert "syslog.ca_file" in outcome.reason
         unknown.close()
+
+
+def test_files_for_tls_that_are_wrong_are_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nothing\.pem"):
+        StreamTransport(StreamConfig("127.0.0.1", 6514, Tls(tmp_path / "nothing.pem")))
 
 
 RSYSLOG = """

@@ -412,3 +412,37 @@ def test_a_splunk_that_is_away_costs_little() -> None:
 
 def _away(name: str, old: str, new: str, owner: str) -> None:
     raise Unavailable("the database is away")
+
+
+def test_a_rejection_whose_letter_was_not_written_is_said_again() -> None:
+    """The lane may lose the shard between the answer and the dead letter; the sink object lives on."""
+    way = SplunkWay()
+    batch = altered(way, 20, n7=POISON)
+    way.sink.resume(SHARD, Offset(0))
+    assert [offset for offset, _ in way.accept(batch)] == [7]
+    assert way.sink.resume(SHARD, Offset(0)) == 0, "nothing was settled: the letter could not be written"
+    assert [offset for offset, _ in way.accept(batch)] == [7]
+    assert way.sink.settle(SHARD) == 20
+    assert way.found() == dict.fromkeys(set(range(20)) - {7}, 1)
+
+
+def test_files_for_tls_that_are_wrong_are_refused_at_the_start(tmp_path: Path) -> None:
+    from sinks.splunk.sink import SplunkSink
+    from sinks.tls import Tls
+
+    way = SplunkWay(tls=Tls(tmp_path / "nothing.pem"))
+    with pytest.raises(ConfigurationError, match=r"nothing\.pem"):
+        SplunkSink(way.config, way.keys, way.cursors).open()
+
+
+def test_a_certificate_that_goes_away_later_pauses(tmp_path: Path) -> None:
+    """Channels are opened when they are needed; a file that is gone by then is for a person, and nothing fails."""
+    from sinks.splunk.sink import SplunkSink
+    from sinks.tls import Tls
+
+    way = SplunkWay(tls=Tls(tmp_path / "nothing.pem"))
+    sink = SplunkSink(way.config, way.keys, way.cursors)
+    outcome = sink.deliver(SHARD, records(way, 3))
+    assert isinstance(outcome, Pause)
+    assert "nothing.pem" in outcome.reason
+    sink.close()
