@@ -14,10 +14,12 @@ from schemas.ids import EVENTS, Shard
 from sinks.contract import Limits
 
 if TYPE_CHECKING:
-    from affidavit.sections import TlsFields
+    from affidavit.sections_forwarding import OcsfSettings, SyslogSettings, TlsFields
     from affidavit.settings import Settings
     from affidavit.wiring import Wiring
     from sinks.contract import Sink
+    from sinks.description import Description
+    from sinks.forwarding import Encode, Transport
     from sinks.kept import Cursors
     from sinks.ocsf.http import HttpConfig
     from sinks.splunk.config import HecConfig
@@ -136,7 +138,6 @@ def _splunk_health(settings: Settings) -> str:
 
 def _ocsf(wiring: Wiring, cursors: Cursors) -> Sink:
     from affidavit import version
-    from sinks.forwarding import ForwardingSink, Transport
     from sinks.ocsf.event import encode
     from sinks.ocsf.files import FileTransport
     from sinks.ocsf.http import HttpTransport
@@ -148,16 +149,10 @@ def _ocsf(wiring: Wiring, cursors: Cursors) -> Sink:
             return FileTransport(own.directory, shard)
         return HttpTransport(_ocsf_http(wiring.settings))
 
-    return ForwardingSink(
-        OCSF,
-        lambda account: encode(account, name, version(), content=own.content),
-        connect,
-        wiring.keys,
-        cursors,
-        fetch=wiring.objects.open,
-        limits=Limits(FORWARDED_RECORDS, FORWARDED_BYTES, own.linger_seconds),
-        content=own.content,
-    )
+    def line(description: Description) -> bytes:
+        return encode(description, name, version(), content=own.content)
+
+    return _forwarding(wiring, cursors, OCSF, own, line, connect)
 
 
 def _ocsf_http(settings: Settings) -> HttpConfig:
@@ -186,44 +181,33 @@ def _syslog(wiring: Wiring, cursors: Cursors) -> Sink:
     import socket
 
     from affidavit import version
-    from sinks.account import Account
-    from sinks.forwarding import ForwardingSink
     from sinks.syslog.cef import encode, severity
     from sinks.syslog.message import INFORMATIONAL, NOTICE, WARNING, message
     from sinks.syslog.stream import StreamTransport
 
     own, host, process = wiring.settings.syslog, socket.gethostname(), str(os.getpid())
 
-    def line(account: Account) -> bytes:
-        weight = severity(account)
+    def line(description: Description) -> bytes:
+        weight = severity(description)
         return message(
-            encode(account, version(), content=own.content),
+            encode(description, version(), content=own.content),
             severity=WARNING if weight >= 8 else NOTICE if weight >= 5 else INFORMATIONAL,
-            time_us=account.message.time_ms * 1000,
+            time_us=description.message.time_ms * 1000,
             host=host,
             app="affidavit",
             process=process,
-            kind=account.metadata["kind"],
+            kind=description.metadata["kind"],
             data={
                 "deployment": wiring.settings.deployment.name,
-                "shard": str(account.message.shard),
-                "offset": str(account.message.offset),
-                "event": account.event_id,
+                "shard": str(description.message.shard),
+                "offset": str(description.message.offset),
+                "event": description.event_id,
             },
             enterprise=own.enterprise_id,
             max_bytes=own.max_message_bytes,
         )
 
-    return ForwardingSink(
-        SYSLOG,
-        line,
-        lambda shard: StreamTransport(_stream(wiring.settings)),
-        wiring.keys,
-        cursors,
-        fetch=wiring.objects.open,
-        limits=Limits(FORWARDED_RECORDS, FORWARDED_BYTES, own.linger_seconds),
-        content=own.content,
-    )
+    return _forwarding(wiring, cursors, SYSLOG, own, line, lambda shard: StreamTransport(_stream(wiring.settings)))
 
 
 def _stream(settings: Settings) -> StreamConfig:
@@ -241,6 +225,22 @@ def _syslog_probe(settings: Settings) -> str:
         return transport.probe()
     finally:
         transport.close()
+
+
+def _forwarding(
+    wiring: Wiring,
+    cursors: Cursors,
+    name: str,
+    own: OcsfSettings | SyslogSettings,
+    line: Encode,
+    connect: Callable[[Shard], Transport],
+) -> Sink:
+    """A sink of lines, of the parts of a process."""
+    from sinks.forwarding import ForwardingSink
+
+    limits = Limits(FORWARDED_RECORDS, FORWARDED_BYTES, own.linger_seconds)
+    fetch = wiring.objects.open
+    return ForwardingSink(name, line, connect, wiring.keys, cursors, fetch=fetch, limits=limits, content=own.content)
 
 
 def _tls(own: TlsFields) -> Tls:

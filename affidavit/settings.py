@@ -36,19 +36,17 @@ from affidavit.sections import (
     GrpcSettings,
     MonitorSettings,
     ObjectsSettings,
-    OcsfSettings,
     ProxySettings,
     QuerySettings,
     Section,
     SignerSettings,
-    SplunkSettings,
     SpoolSettings,
-    SyslogSettings,
     UpstreamSettings,
     WatchSettings,
     WebhookSettings,
     WitnessSettings,
 )
+from affidavit.sections_forwarding import OcsfSettings, SplunkSettings, SyslogSettings
 from schemas.errors import ConfigurationError
 
 PREFIX = "AFFIDAVIT_"

@@ -16,9 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.figures import Figure
+from schemas.ids import Offset
+from sinks.contract import Accepted, Sink
+from sinks.forwarding import ForwardingSink
+from sinks.splunk.sink import SplunkSink
+from stores.bus import Message
+from stores.keys import Keys
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
@@ -39,7 +46,7 @@ def _rates() -> Iterator[Figure]:
 
     from schemas.ids import EVENTS, Shard
     from sinks.contract import Limits
-    from sinks.forwarding import ForwardingSink, Transport
+    from sinks.forwarding import Transport
     from sinks.ocsf.event import encode
     from sinks.ocsf.files import FileTransport
     from sinks.syslog import cef
@@ -66,37 +73,35 @@ def _rates() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         sink = forwarding(
             lambda _: FileTransport(Path(folder), shard),
-            lambda account: encode(account, "audit.example.com", "1", content=True),
+            lambda description: encode(description, "audit.example.com", "1", content=True),
             content=True,
         )
         yield _rate("OCSF in files", sink, batch, "fsync included")
     with _drain() as port:
         sink = forwarding(
             lambda _: StreamTransport(StreamConfig("127.0.0.1", port, None)),
-            lambda account: cef.encode(account, "1", content=False).encode(),
+            lambda description: cef.encode(description, "1", content=False).encode(),
             content=False,
         )
         yield _rate("syslog, CEF", sink, batch, "to a socket that is drained")
 
 
-def _rate(name: str, sink: object, batch: Sequence[object], note: str, budget: float | None = None) -> Figure:
+def _rate(
+    name: str, sink: SplunkSink | ForwardingSink, batch: Sequence[Message], note: str, budget: float | None = None
+) -> Figure:
     """Records per second of processor time of this process: what one core does."""
-    from sinks.contract import Accepted, Settling, Sink
-
-    assert isinstance(sink, Settling)
-    one: Sink = sink  # type: ignore[assignment]
-    shard = batch[0].shard  # type: ignore[attr-defined]
-    one.resume(shard, 0)  # type: ignore[arg-type]
+    shard = batch[0].shard
+    sink.resume(shard, Offset(0))
     began, worked = time.monotonic(), time.process_time()
     for start in range(0, len(batch), BATCH):
-        outcome = one.deliver(shard, batch[start : start + BATCH])  # type: ignore[arg-type]
+        outcome = sink.deliver(shard, batch[start : start + BATCH])
         if not isinstance(outcome, Accepted):
             raise RuntimeError(f"{name}: got {outcome}, expected the batch to be accepted")
         sink.settle(shard)
     while (settled := sink.settle(shard)) is None or settled < len(batch):
         time.sleep(0.01)
     worked, took = time.process_time() - worked, time.monotonic() - began
-    one.close()
+    sink.close()
     return Figure(
         f"forwarding: {name}, per second of processor time",
         len(batch) / worked,
@@ -120,12 +125,12 @@ def _away() -> Iterator[Figure]:
     keys = MemoryKeys()
     outgoing = sealed(keys, BACKLOG, sessions=400)
 
-    async def fed(sinks: Sequence[object], folder: str) -> tuple[float, float, float, float]:
+    async def fed(sinks: Sequence[Sink], folder: str) -> tuple[float, float, float, float]:
         """Seconds until the archive had all; memory then; seconds to catch up; memory at the end."""
         from sinks.runner import Runner
 
         bus = SqliteBus(Path(folder) / "bus.db", {EVENTS: 1, CONTROL: 1, DEADLETTER: 1})
-        runners = [Runner(sink, bus) for sink in sinks]  # type: ignore[arg-type]
+        runners = [Runner(sink, bus) for sink in sinks]
         tasks = [asyncio.create_task(runner.run()) for runner in runners]
         began = time.monotonic()
         for start in range(0, BACKLOG, 500):
@@ -180,12 +185,11 @@ class _Switch:
     on = threading.Event()
 
 
-def _splunk_sink(url: str, keys: object, *, away: bool = False) -> object:
+def _splunk_sink(url: str, keys: Keys, *, away: bool = False) -> SplunkSink:
     import httpx
     from memory_control import MemoryControl
 
     from sinks.splunk.config import HecConfig
-    from sinks.splunk.sink import SplunkSink
     from sinks.tls import Secret
 
     def refuse(request: httpx.Request) -> None:
@@ -196,7 +200,7 @@ def _splunk_sink(url: str, keys: object, *, away: bool = False) -> object:
         return httpx.Client(timeout=30, trust_env=False, event_hooks={"request": [refuse]})
 
     config = HecConfig(url, Secret("token"), "audit.example.com", poll_seconds=0.2)
-    return SplunkSink(config, keys, MemoryControl(), linger=0.1, connect=connect)  # type: ignore[arg-type]
+    return SplunkSink(config, keys, MemoryControl(), linger=0.1, connect=connect)
 
 
 @contextmanager
@@ -210,11 +214,11 @@ def _splunk() -> Iterator[str]:
     process.join()
 
 
-def _serve_splunk(pipe: object) -> None:
+def _serve_splunk(pipe: Connection) -> None:
     from fake_splunk import FakeSplunk, Token, served
 
     with served(FakeSplunk({"token": Token(ack=True)})) as server:
-        pipe.send(server.url)  # type: ignore[attr-defined]
+        pipe.send(server.url)
         threading.Event().wait()
 
 

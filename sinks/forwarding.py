@@ -20,8 +20,8 @@ from typing import NamedTuple, Protocol
 from schemas.errors import Unavailable
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from schemas.parts import CONTENT, METADATA
-from sinks.account import Account, describe
 from sinks.contract import Accepted, Limits, Outcome, Pause, Retry
+from sinks.description import Description, describe
 from sinks.identity import entry_commitments
 from sinks.kept import Cursors, KeptPosition, Mark
 from sinks.opening import Fetch, Opening
@@ -43,7 +43,7 @@ class Sent(NamedTuple):
     rejected: tuple[tuple[Offset, str], ...] = ()
 
 
-Encode = Callable[[Account], bytes | str]
+Encode = Callable[[Description], bytes | str]
 """From what there is to say of a record to its line; text: why it cannot be sent."""
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from schemas.metadata import Metadata
-from sinks.account import Account
+from sinks.description import Description
 
 VERSION = "1.8.0"
 CLASS, CATEGORY = 6003, 6
@@ -42,23 +42,23 @@ SHA_256 = 3
 HEX, JCS = 1, 2
 
 
-def encode(account: Account, deployment: str, version: str, *, content: bool) -> bytes:
+def encode(description: Description, deployment: str, version: str, *, content: bool) -> bytes:
     """The event as canonical JSON.
 
     Args:
-        account: of the record.
+        description: of the record.
         deployment: name of the deployment: whose ledger it is.
         version: of Affidavit.
         content: whether the content goes along, as ``raw_data``.
     """
-    event = _event(account, deployment, version)
-    if content and account.content:
-        text = account.content.decode("utf-8", "replace")
+    event = _event(description, deployment, version)
+    if content and description.content:
+        text = description.content.decode("utf-8", "replace")
         event["raw_data"] = text
-        event["raw_data_size"] = len(account.content)
-        digest = hashlib.sha256(account.content).hexdigest()
+        event["raw_data_size"] = len(description.content)
+        digest = hashlib.sha256(description.content).hexdigest()
         event["raw_data_hash"] = {"algorithm_id": SHA_256, "algorithm": "SHA-256", "value": digest}
-    message = account.message
+    message = description.message
     attestation: dict[str, Any] = {
         "uid": f"{message.shard}@{message.offset}",
         "authority_uid": deployment,
@@ -81,8 +81,8 @@ def canonical(event: Mapping[str, Any]) -> bytes:
     return orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
 
 
-def _event(account: Account, deployment: str, version: str) -> dict[str, Any]:
-    metadata, kind = account.metadata, account.metadata["kind"]
+def _event(description: Description, deployment: str, version: str) -> dict[str, Any]:
+    metadata, kind = description.metadata, description.metadata["kind"]
     activity = _activity(metadata)
     severity = HIGH if metadata["outcome"] == "blocked" else MEDIUM if metadata["dlp_verdict"] else INFORMATIONAL
     event: dict[str, Any] = {
@@ -94,14 +94,14 @@ def _event(account: Account, deployment: str, version: str) -> dict[str, Any]:
         "activity_name": _NAMES[activity],
         "type_uid": CLASS * 100 + activity,
         "type_name": f"API Activity: {_NAMES[activity]}",
-        "time": account.time_us // 1000,
+        "time": description.time_us // 1000,
         "severity_id": severity,
         "severity": _SEVERITIES[severity],
-        "metadata": _metadata(account, deployment, version),
+        "metadata": _metadata(description, deployment, version),
         "actor": _actor(metadata),
         "api": _api(metadata),
         "src_endpoint": _endpoint(metadata),
-        "unmapped": {"affidavit": _unmapped(account)},
+        "unmapped": {"affidavit": _unmapped(description)},
     }
     event |= _model(metadata, kind)
     event |= _control(metadata)
@@ -117,21 +117,21 @@ def _event(account: Account, deployment: str, version: str) -> dict[str, Any]:
     return event
 
 
-def _metadata(account: Account, deployment: str, version: str) -> dict[str, Any]:
-    metadata = account.metadata
+def _metadata(description: Description, deployment: str, version: str) -> dict[str, Any]:
+    metadata = description.metadata
     return _without_nothing(
         {
             "version": VERSION,
             "profiles": list(PROFILES),
             "product": {"name": "Affidavit", "vendor_name": "Affidavit", "version": version, "uid": deployment},
-            "uid": account.event_id,
-            "sequence": account.message.offset,
-            "logged_time": account.message.time_ms,
-            "original_time": account.fields.get("occurred_at", ""),
+            "uid": description.event_id,
+            "sequence": description.message.offset,
+            "logged_time": description.message.time_ms,
+            "original_time": description.fields.get("occurred_at", ""),
             "tenant_uid": metadata["tenant"],
             "correlation_uid": metadata["exchange_id"] or metadata["session_id"] or metadata["trace_id"],
             "event_code": metadata["kind"],
-            "log_name": str(account.message.shard),
+            "log_name": str(description.message.shard),
             "log_provider": metadata["gateway"],
             "log_version": metadata["gateway_version"],
             "labels": list(metadata["tags"]),
@@ -246,9 +246,9 @@ def _activity(metadata: Metadata) -> int:
     return OTHER
 
 
-def _unmapped(account: Account) -> dict[str, Any]:
+def _unmapped(description: Description) -> dict[str, Any]:
     """All that there is, under its own name; numbers that are not whole as text."""
-    return {name: str(value) if isinstance(value, float) else value for name, value in account.fields.items()}
+    return {name: str(value) if isinstance(value, float) else value for name, value in description.fields.items()}
 
 
 def _without_nothing(fields: Mapping[str, Any]) -> dict[str, Any]:

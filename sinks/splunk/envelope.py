@@ -1,8 +1,8 @@
 """A record as an event of Splunk's HTTP Event Collector. Pure.
 
-The body of the event is the account of the record (:mod:`sinks.account`), searched with ``KV_MODE = json``. What is to
-be counted without reading it (``tstats``) goes into indexed ``fields``, and only that, because they cost: the address
-of the record, which tells repeats from records, and what dashboards group by first.
+The body of the event is the description of the record (:mod:`sinks.description`), searched with ``KV_MODE = json``.
+What is to be counted without reading it (``tstats``) goes into indexed ``fields``, and only that, because they cost:
+the address of the record, which tells repeats from records, and what dashboards group by first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 
 from schemas.ids import CONTROL
 from schemas.metadata import Metadata
-from sinks.account import Account
+from sinks.description import Description
 from sinks.splunk.config import CONTROL_SOURCETYPE, SOURCETYPE, HecConfig, Route
 from sinks.splunk.oversize import shorten
 
@@ -36,7 +36,7 @@ class Piece(NamedTuple):
         offset: of the record.
         goes_to: its index; ``""``: the token's.
         data: the envelope.
-        account: what it was made of, to make a shorter one.
+        description: what it was made of, to make a shorter one.
         resend: whether it was sent before.
         bare: whether its indexed fields were moved into its body.
         suspect: whether it was refused alone before.
@@ -45,33 +45,35 @@ class Piece(NamedTuple):
     offset: int
     goes_to: str
     data: bytes
-    account: Account
+    description: Description
     resend: bool
     bare: bool = False
     suspect: bool = False
 
 
-def encode(account: Account, config: HecConfig, *, resend: bool = False, limit: int | None = None) -> Piece | None:
+def encode(
+    description: Description, config: HecConfig, *, resend: bool = False, limit: int | None = None
+) -> Piece | None:
     """The event of a record, at most ``limit`` bytes (``config.max_event_bytes``), its content shortened if need be.
     ``None``: it does not fit even so."""
     limit = config.max_event_bytes if limit is None else limit
-    index = route(account.metadata, config)
-    head = _head(account, config, index, resend)
-    content = account.content if config.content else b""
-    data = _whole(head, account.fields, content)
+    index = route(description.metadata, config)
+    head = _head(description, config, index, resend)
+    content = description.content if config.content else b""
+    data = _whole(head, description.fields, content)
     if len(data) > limit and content:
         room = limit - (len(data) - len(content))
         shorter = shorten(content, room) if room > 0 else None
-        data = _whole(head, account.fields, shorter) if shorter is not None else data
-    return Piece(account.message.offset, index, data, account, resend) if len(data) <= limit else None
+        data = _whole(head, description.fields, shorter) if shorter is not None else data
+    return Piece(description.message.offset, index, data, description, resend) if len(data) <= limit else None
 
 
 def without_fields(piece: Piece, config: HecConfig) -> Piece:
     """The same event with what was to be indexed in its body: for a Splunk that refuses the indexed fields."""
-    head = _head(piece.account, config, piece.goes_to, piece.resend)
+    head = _head(piece.description, config, piece.goes_to, piece.resend)
     inside = head.pop("fields")
-    content = piece.account.content if config.content else b""
-    data = _whole(head, piece.account.fields | {"unindexed": inside}, content)
+    content = piece.description.content if config.content else b""
+    data = _whole(head, piece.description.fields | {"unindexed": inside}, content)
     return piece._replace(data=data, bare=True)
 
 
@@ -109,11 +111,11 @@ def _says(metadata: Mapping[str, Any], name: str, value: str) -> bool:
     return value in found if isinstance(found, list) else str(found) == value
 
 
-def _head(account: Account, config: HecConfig, index: str, resend: bool) -> dict[str, Any]:
-    message = account.message
+def _head(description: Description, config: HecConfig, index: str, resend: bool) -> dict[str, Any]:
+    message = description.message
     control = message.shard.topic == CONTROL
     head: dict[str, Any] = {
-        "time": account.time_us // 1000 / 1000,
+        "time": description.time_us // 1000 / 1000,
         "source": f"affidavit:{config.deployment}",
         "sourcetype": CONTROL_SOURCETYPE if control else SOURCETYPE,
         "fields": {
@@ -121,8 +123,8 @@ def _head(account: Account, config: HecConfig, index: str, resend: bool) -> dict
             INDEXED + "shard": str(message.shard),
             INDEXED + "offset": message.offset,
             INDEXED + "block": block_of(message.offset),
-            INDEXED + "tenant": account.metadata["tenant"],
-            INDEXED + "kind": account.metadata["kind"],
+            INDEXED + "tenant": description.metadata["tenant"],
+            INDEXED + "kind": description.metadata["kind"],
             INDEXED + "schema": SCHEMA,
         },
     }

@@ -102,7 +102,7 @@ class Post:
             return [_again(piece)]
         limit = len(piece.data) // 2
         shorter = (
-            encode(piece.account, self._config, resend=piece.resend, limit=limit) if limit >= LEAST_BYTES else None
+            encode(piece.description, self._config, resend=piece.resend, limit=limit) if limit >= LEAST_BYTES else None
         )
         if shorter is None:
             self._posted.rejected[piece.offset] = f"{reason}: {len(piece.data)} bytes are too many, even shortened"

@@ -24,8 +24,8 @@ import httpx
 from schemas.errors import ConfigurationError, Unavailable
 from schemas.ids import CONTROL, EVENTS, Offset, Shard
 from schemas.parts import CONTENT, METADATA
-from sinks.account import describe
 from sinks.contract import Accepted, Limits, Outcome, Pause, Retry, Wait
+from sinks.description import describe
 from sinks.identity import entry_commitments
 from sinks.kept import Cursors, KeptPosition, Mark
 from sinks.opening import Fetch, Opening
@@ -225,8 +225,8 @@ class SplunkSink:
         records, keys = way.opening.records(messages)
         pieces, refused = [], Posted()
         for message, record in zip(messages, records, strict=True):
-            account = describe(message, way.opening.open(message, record, keys))
-            piece = encode(account, self._config, resend=message.offset < way.flight.reached)
+            description = describe(message, way.opening.open(message, record, keys))
+            piece = encode(description, self._config, resend=message.offset < way.flight.reached)
             if piece is None:
                 refused.rejected[message.offset] = (
                     f"the event has more than splunk.max_event_bytes ({self._config.max_event_bytes}) even with its "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sinks.account import Account
+from sinks.description import Description
 
 VENDOR = PRODUCT = "Affidavit"
 NAME_LENGTH = 512
@@ -31,42 +31,42 @@ _NAMES = {
 }
 
 
-def encode(account: Account, version: str, *, content: bool) -> str:
+def encode(description: Description, version: str, *, content: bool) -> str:
     """One line of CEF.
 
     Args:
-        account: of the record.
+        description: of the record.
         version: of Affidavit.
         content: whether the beginning of the content goes along, as ``msg``.
     """
-    metadata = account.metadata
+    metadata = description.metadata
     kind = metadata["kind"] or "unknown"
     signature = f"{kind}:{metadata['operation']}" if metadata["operation"] else kind
-    head = (VENDOR, PRODUCT, version, signature, _NAMES.get(kind, kind)[:NAME_LENGTH], str(severity(account)))
-    return "CEF:0|" + "|".join(map(_header, head)) + "|" + " ".join(_extension(account, content))
+    head = (VENDOR, PRODUCT, version, signature, _NAMES.get(kind, kind)[:NAME_LENGTH], str(severity(description)))
+    return "CEF:0|" + "|".join(map(_header, head)) + "|" + " ".join(_extension(description, content))
 
 
-def severity(account: Account) -> int:
+def severity(description: Description) -> int:
     """0 to 10."""
-    if account.metadata["outcome"] == "blocked":
+    if description.metadata["outcome"] == "blocked":
         return HIGH
     if (
-        account.metadata["dlp_verdict"]
-        or account.metadata["outcome"] == "error"
-        or account.metadata["kind"] == "unparsed"
+        description.metadata["dlp_verdict"]
+        or description.metadata["outcome"] == "error"
+        or description.metadata["kind"] == "unparsed"
     ):
         return MEDIUM
     return LOW
 
 
-def _extension(account: Account, content: bool) -> Iterator[str]:
-    metadata = account.metadata
+def _extension(description: Description, content: bool) -> Iterator[str]:
+    metadata = description.metadata
     user = metadata["user_email"] or metadata["user_id"] or metadata["end_user_id"] or metadata["service_account"]
     plain: Mapping[str, Any] = {
-        "rt": account.message.time_ms,
-        "start": account.time_us // 1000,
-        "externalId": account.event_id,
-        "deviceExternalId": f"{account.message.shard}@{account.message.offset}",
+        "rt": description.message.time_ms,
+        "start": description.time_us // 1000,
+        "externalId": description.event_id,
+        "deviceExternalId": f"{description.message.shard}@{description.message.offset}",
         "dvchost": metadata["gateway"],
         "suser": user,
         "suid": metadata["user_id"],
@@ -91,19 +91,19 @@ def _extension(account: Account, content: bool) -> Iterator[str]:
         ("cs3", "model", model),
         ("cs4", "tool", metadata["tool_name"]),
         ("cs5", "policy", metadata["guardrail_name"] or metadata["policy_id"]),
-        ("cs6", "leaf", account.fields["leaf"]),
+        ("cs6", "leaf", description.fields["leaf"]),
         ("cn1", "HTTP status", metadata["http_status"]),
         ("cn2", "total tokens", metadata["total_tokens"]),
     )
     for key, label, value in custom:
         if value not in ("", None):
             yield f"{key}={_value(str(value)[:CUSTOM_LENGTH])} {key}Label={label}"
-    if content and account.content:
-        text = account.content.decode("utf-8", "replace")
+    if content and description.content:
+        text = description.content.decode("utf-8", "replace")
         whole = len(text) <= TEXT_LENGTH
         yield f"msg={_value(text if whole else text[: TEXT_LENGTH - 1] + '…')}"
         if not whole:
-            yield f"cn3={len(account.content)} cn3Label=content bytes, shortened here"
+            yield f"cn3={len(description.content)} cn3Label=content bytes, shortened here"
 
 
 def _header(text: str) -> str:

@@ -21,8 +21,8 @@ from collector.sealing import Sealing
 from schemas.event import Event
 from schemas.ids import EVENTS, Offset, Shard, event_id, format_event_id
 from schemas.metadata import Kind, Metadata
-from sinks.account import Account, describe
 from sinks.contract import Accepted, Limits, Pause, Retry
+from sinks.description import Description, describe
 from sinks.forwarding import ForwardingSink, Line, Sent
 from sinks.ocsf.event import canonical, encode
 from sinks.ocsf.files import FileTransport
@@ -40,7 +40,7 @@ def validator() -> Draft202012Validator:
     return Draft202012Validator(schema.get_class_schema("api_activity", profiles=["ai_operation", "security_control"]))
 
 
-def account(kind: Kind, **metadata: Any) -> Account:
+def description(kind: Kind, **metadata: Any) -> Description:
     keys = MemoryKeys()
     name = event_id("acme", "native", "source", kind, 0)
     whole: Metadata = {
@@ -116,13 +116,13 @@ RICH: dict[str, Any] = {
     ],
 )
 def test_every_kind_is_valid(kind: Kind, extra: dict[str, Any]) -> None:
-    event = json.loads(encode(account(kind, **extra), NAME, "1.2.3", content=True))
+    event = json.loads(encode(description(kind, **extra), NAME, "1.2.3", content=True))
     errors = [f"{'/'.join(map(str, error.path))}: {error.message[:200]}" for error in validator().iter_errors(event)]
     assert not errors, errors
 
 
 def test_the_schema_would_find_a_mistake() -> None:
-    event = json.loads(encode(account("prompt"), NAME, "1.2.3", content=True))
+    event = json.loads(encode(description("prompt"), NAME, "1.2.3", content=True))
     for change in ({"class_uid": 1}, {"time": "now"}, {"prompt_text": "not in 1.8"}, {"actor": {}}):
         assert list(validator().iter_errors(event | change)), change
 
@@ -130,7 +130,10 @@ def test_the_schema_would_find_a_mistake() -> None:
 def test_what_an_event_says() -> None:
     event = json.loads(
         encode(
-            account("tool_call", **RICH, tool_name="bash", tool_server="files", call_id="c-1"), NAME, "1", content=True
+            description("tool_call", **RICH, tool_name="bash", tool_server="files", call_id="c-1"),
+            NAME,
+            "1",
+            content=True,
         )
     )
     assert event["api"] == {
@@ -146,11 +149,13 @@ def test_what_an_event_says() -> None:
     assert event["raw_data"] == '{"text":"café","score":0.5}'
     own = event["unmapped"]["affidavit"]
     assert (own["model_requested"], own["latency_ms"], own["cost_amount"]) == ("claude-a", "12.5", "0.0125")
-    assert "raw_data" not in json.loads(encode(account("prompt"), NAME, "1", content=False))
+    assert "raw_data" not in json.loads(encode(description("prompt"), NAME, "1", content=False))
 
 
 def test_a_block_is_a_denial() -> None:
-    event = json.loads(encode(account("guardrail", outcome="blocked", guardrail_name="pii"), NAME, "1", content=False))
+    event = json.loads(
+        encode(description("guardrail", outcome="blocked", guardrail_name="pii"), NAME, "1", content=False)
+    )
     assert (event["action"], event["disposition"], event["severity"]) == ("Denied", "Blocked", "High")
     assert event["policy"] == {"name": "pii"}
     assert (event["status"], event["status_code"]) == ("Failure", "blocked")
@@ -158,7 +163,7 @@ def test_a_block_is_a_denial() -> None:
 
 def test_anybody_can_compute_the_fingerprint() -> None:
     """RFC 8785 for events without fractions: keys sorted by UTF-16 units, no spaces, shortest escapes."""
-    data = encode(account("prompt", **RICH), NAME, "1", content=True)
+    data = encode(description("prompt", **RICH), NAME, "1", content=True)
     event = json.loads(data)
     assert (
         json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -270,7 +275,7 @@ def test_strays_are_told_of() -> None:
     batch = messages([*sealed(keys, 3), *strays()], SHARD)
     sink = ForwardingSink(
         "ocsf",
-        lambda account: encode(account, NAME, "1", content=True),
+        lambda description: encode(description, NAME, "1", content=True),
         lambda shard: transport(receiver),
         keys,
         MemoryControl(),

@@ -26,8 +26,8 @@ from tls_front import self_signed
 from collector.sealing import Sealing
 from schemas.errors import ConfigurationError
 from schemas.ids import EVENTS, Offset, Shard
-from sinks.account import Account, describe
 from sinks.contract import Pause, Retry
+from sinks.description import Description, describe
 from sinks.forwarding import Line, Sent
 from sinks.opening import Opening
 from sinks.syslog import cef
@@ -44,7 +44,7 @@ SYSLOG = re.compile(
 )
 
 
-def account(content: bytes = b'{"text":"hello"}', **metadata: Any) -> Account:
+def description(content: bytes = b'{"text":"hello"}', **metadata: Any) -> Description:
     keys = MemoryKeys()
     (plain,) = events(1)
     event = replace(plain, metadata={**plain.metadata, **metadata}, content=content)  # type: ignore[typeddict-item]
@@ -98,7 +98,7 @@ def parse_cef(line: str) -> tuple[list[str], dict[str, str]]:
 
 
 def test_cef_says_what_the_record_says() -> None:
-    one = account(
+    one = description(
         user_email="ada@example.com",
         outcome="blocked",
         guardrail_action="BLOCK",
@@ -120,7 +120,7 @@ def test_cef_says_what_the_record_says() -> None:
 
 
 def test_long_content_says_that_it_is_cut() -> None:
-    _, found = parse_cef(cef.encode(account(b'{"text":"' + b"x" * 5000 + b'"}'), "1", content=True))
+    _, found = parse_cef(cef.encode(description(b'{"text":"' + b"x" * 5000 + b'"}'), "1", content=True))
     assert len(found["msg"]) == 1023
     assert found["msg"].endswith("…")
     assert found["cn3"] == "5011"
@@ -249,7 +249,7 @@ def test_a_real_rsyslog_understands_it(tmp_path: Path) -> None:
         try:
             stream = StreamTransport(StreamConfig("127.0.0.1", port, Tls(Path(certificate))))
             wait_until(lambda: stream.probe() == "" or rsyslog.poll() is not None, 20)
-            text = cef.encode(account(operation="chat", user_email="ada@example.com"), "1", content=True)
+            text = cef.encode(description(operation="chat", user_email="ada@example.com"), "1", content=True)
             sent = [Line(Offset(at), made(text if at else "short")) for at in range(200)]
             assert stream.send(sent) == Sent(1)
             wait_until(lambda: stream.confirmed() == 1, 20)

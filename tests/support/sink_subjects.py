@@ -16,10 +16,10 @@ from memory_sink import Destination, MemorySink
 
 from schemas.evidence import EvidenceSource
 from schemas.ids import Offset, Shard
-from sinks.account import Account
 from sinks.archive import ArchiveEvidence, ArchiveSink
 from sinks.clickhouse.engine import Engine
 from sinks.contract import Limits, Sink
+from sinks.description import Description
 from sinks.forwarding import Transport
 from stores.objects import Objects
 from stores.objects.local import LocalObjects
@@ -156,8 +156,8 @@ def _forwarding(connect: Callable[[Shard], Transport], held: Callable[[Shard], H
     sinks: list[Sink] = []
 
     def restart() -> Sink:
-        def line(account: Account) -> bytes:
-            return encode(account, "audit.example.com", "1", content=True)
+        def line(description: Description) -> bytes:
+            return encode(description, "audit.example.com", "1", content=True)
 
         limits = Limits(100, 1 << 20, 0.0)
         sinks.append(ForwardingSink("lines", line, connect, keys, cursors, limits=limits, content=True))

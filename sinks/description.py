@@ -30,7 +30,7 @@ AHEAD_US = 86_400_000_000
 _TIMES = frozenset(field["name"] for field in schema("metadata.v1")["fields"] if "timestamp-micros" in str(field))
 
 
-class Account(NamedTuple):
+class Description(NamedTuple):
     """What there is to say of one record.
 
     Attributes:
@@ -51,7 +51,7 @@ class Account(NamedTuple):
     content: bytes
 
 
-def describe(message: Message, opened: Opened) -> Account:
+def describe(message: Message, opened: Opened) -> Description:
     """Put together what is known of a message. Content that is not JSON becomes a JSON string; no record fails."""
     status, reason = opened.statuses[0], opened.reason
     try:
@@ -69,7 +69,7 @@ def describe(message: Message, opened: Opened) -> Account:
     for part in opened.elsewhere.parts if opened.elsewhere is not None else ():
         if part.type == CONTENT:
             fields["content_object"], fields["content_bytes"] = part.address, part.size
-    return Account(
+    return Description(
         message,
         happened(metadata, message),
         metadata["event_id"] or (format_event_id(message.event_id) if len(message.event_id) == 16 else ""),
