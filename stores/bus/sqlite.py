@@ -15,8 +15,9 @@ from schemas.ids import CONTROL, DEADLETTER, EVENTS, Offset, Shard
 from stores.bus import Bounds, Message, Outgoing, Owner, Position
 from stores.bus.batch import Packed, pack
 from stores.bus.headers import Foreign
-from stores.bus.sqlite_file import BusFile, create_file, now_ms
+from stores.bus.sqlite_file import BusFile, now_ms
 from stores.bus.sqlite_writer import Append, Hint, Task, Waiter, Writer
+from stores.private_file import create_private_file
 
 PARTITIONS: Mapping[str, int] = {EVENTS: 2, CONTROL: 1, DEADLETTER: 1}
 
@@ -51,7 +52,7 @@ class SqliteBus:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._path, self._busy_seconds = Path(path), busy_seconds
-        create_file(self._path)
+        create_private_file(self._path)
         file = self._open_file()
         try:
             file.create(partitions)

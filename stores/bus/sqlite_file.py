@@ -13,7 +13,6 @@ processes may append. Rows are never changed; ``first`` is the rowid, so a table
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -237,17 +236,6 @@ class BusFile:
                 if self._db.in_transaction:  # SQLite rolls back by itself on some errors
                     self._db.execute("ROLLBACK")
                 raise
-
-
-def create_file(path: Path) -> None:
-    """Create an empty file that only its owner may read, and make its name durable. Nothing happens if it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def now_ms() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from schemas.errors import ConfigurationError
+from stores.private_file import create_private_file
 
 
 def sqlite_engine(url: URL, busy_seconds: float) -> Engine:
@@ -21,9 +22,7 @@ def sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     """
     if not url.database or url.database == ":memory:":
         raise ConfigurationError(f"got control database {str(url)!r}, expected a file: sqlite:////path/to/control.db")
-    path = Path(url.database)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(0o600)  # it holds wrapped keys; SQLite gives its other files the same mode
+    create_private_file(Path(url.database))  # it holds wrapped keys; SQLite gives its other files the same mode
     options = {"timeout": busy_seconds, "isolation_level": None}
     engine = create_engine(url, connect_args=options, hide_parameters=True)
 

@@ -16,6 +16,7 @@ from schemas.parts import SubjectKey
 from stores.keys import KeyScope
 from stores.keys.cache import KeyCache
 from stores.keys.wrapping import WrappedKey, Wrapping
+from stores.private_file import create_private_file
 
 FORMAT = 1
 CACHED_KEYS = 100_000
@@ -154,8 +155,7 @@ class LocalKeys:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(0o600)
+        create_private_file(path)
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         raise ConfigurationError(f"cannot create {path}: {error.strerror}") from error
