@@ -12,8 +12,9 @@ from schemas.ids import Shard
 class Token:
     """A bearer token as the database knows it: never the secret, only its SHA-256.
 
-    ``scopes`` are of ``ingest``, ``query`` (metadata), ``content`` (query, with content). Times are milliseconds since
-    1970 UTC.
+    ``scopes`` are of ``ingest``, ``query`` (metadata), ``content`` (query, with content), and of a ``person``: ``hold``
+    (matters and holds), ``approve`` (as the second of two people), ``early`` (end a delay before its time) and
+    ``sealed`` (see sealed matters). Times are milliseconds since 1970 UTC.
     """
 
     token_id: str
@@ -25,6 +26,7 @@ class Token:
     expires_ms: int | None = None
     revoked_ms: int | None = None
     note: str = ""
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,26 @@ class Control(Protocol):
 
     def directories(self) -> list[DirectoryLoad]:
         """All loads, by number."""
+        ...
+
+    def register_end(self) -> int:
+        """The number of the newest entry in the register of matters and holds; 0 before the first."""
+        ...
+
+    def register_entries(self, after: int = 0) -> list[bytes]:
+        """The entries behind number ``after``, in order.
+
+        Raises:
+            LedgerContradiction: one is not there.
+        """
+        ...
+
+    def append_register(self, number: int, entry: bytes) -> None:
+        """Make ``entry`` number ``number``; that it is there already with the same bytes is no error.
+
+        Raises:
+            LockLost: the register does not end just before it, or has other bytes there. Nothing was changed.
+        """
         ...
 
     def close(self) -> None: ...

@@ -14,13 +14,13 @@ from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from schemas.errors import ConfigurationError, InvariantError, Refused
 from schemas.ids import Shard
-from stores.control import DirectoryLoad, Lock, Log, Token, cursors, directories
+from stores.control import DirectoryLoad, Lock, Log, Token, cursors, directories, register
 from stores.control import tables as t
 from stores.control.failures import translated
 from stores.control.sqlite import sqlite_engine
 from stores.control.succession import check_lock, check_open, check_successor, recorded_first, recorded_successor
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration. Known here so that a database that is up to date is opened without importing Alembic."""
 
 BUSY_SECONDS = 5.0
@@ -242,6 +242,21 @@ class ControlDatabase:
         """See :meth:`stores.control.Control.directories`."""
         with self.reading() as connection:
             return directories.read(connection)
+
+    def register_end(self) -> int:
+        """See :meth:`stores.control.Control.register_end`."""
+        with self.reading() as connection:
+            return register.end(connection)
+
+    def register_entries(self, after: int = 0) -> list[bytes]:
+        """See :meth:`stores.control.Control.register_entries`."""
+        with self.reading() as connection:
+            return register.read(connection, after)
+
+    def append_register(self, number: int, entry: bytes) -> None:
+        """See :meth:`stores.control.Control.append_register`."""
+        with self.writing() as connection:
+            register.append(connection, number, entry)
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,6 +1,6 @@
 """The tables of the control database, as SQLAlchemy Core knows them. The migrations create them; a test compares both.
 
-Later tables (matters, holds, approvals, purge plans) join the same metadata, each with a migration of its own.
+Later tables join the same metadata, each with a migration of its own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ tokens = Table(
     Column("expires_ms", BigInteger),
     Column("revoked_ms", BigInteger),
     Column("note", PlainText, nullable=False),
+    Column("person", PlainText, nullable=False, server_default=""),  # "" for a machine's
 )
 
 logs = Table(
@@ -126,3 +127,11 @@ directories = Table(
     sqlite_autoincrement=True,
 )
 """Loads of directories of people; the highest number of a tenant is in force."""
+
+register = Table(
+    "register",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3 …
+    Column("entry", LargeBinary, nullable=False),
+)
+"""The register of matters and holds (``retention/register.py``), entry by entry, as it lies in the object store too."""

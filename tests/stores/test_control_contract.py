@@ -307,3 +307,33 @@ def test_directories_come_into_force_one_after_the_other(control: Control) -> No
     assert first.number < second.number < third.number
     assert control.directories() == [first, second, third]
     assert (third.tenant, third.sha256, third.loaded_ms, third.operator) == ("*", "ab" * 32, 3000, "ops")
+
+
+def test_the_register_grows_by_one_entry_after_the_other(control: Control) -> None:
+    assert (control.register_end(), control.register_entries()) == (0, [])
+    control.append_register(1, b"one")
+    control.append_register(2, b"two\x00")
+    control.append_register(2, b"two\x00")
+    assert (control.register_end(), control.register_entries(), control.register_entries(1)) == (
+        2,
+        [b"one", b"two\x00"],
+        [b"two\x00"],
+    )
+    for number, entry in ((2, b"other"), (4, b"four"), (1, b"two\x00")):
+        with pytest.raises(LockLost, match="the register of holds"):
+            control.append_register(number, entry)
+    assert control.register_entries() == [b"one", b"two\x00"]
+
+
+def test_of_two_who_append_the_same_number_one_is_told(control: Control) -> None:
+    def append(name: bytes) -> str:
+        try:
+            control.append_register(1, name)
+        except LockLost:
+            return "lost"
+        return "done"
+
+    with ThreadPoolExecutor(4) as threads:
+        told = sorted(threads.map(append, [b"a", b"b", b"c", b"d"]))
+    assert told == ["done", "lost", "lost", "lost"]
+    assert control.register_end() == 1

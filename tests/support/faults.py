@@ -135,8 +135,8 @@ class FaultyObjects(_Wrapper):
 
 
 class FaultyControl(_Wrapper):
-    """A control database whose ``open_log``, ``replace_lock``, ``close_log``, ``succeed_log``, ``move_cursor`` and
-    ``claim_feed`` count as writes."""
+    """A control database whose ``open_log``, ``replace_lock``, ``close_log``, ``succeed_log``, ``move_cursor``,
+    ``claim_feed`` and ``append_register`` count as writes."""
 
     def __init__(self, inner: Control, faults: Faults) -> None:
         super().__init__(inner, faults)
@@ -155,6 +155,9 @@ class FaultyControl(_Wrapper):
 
     def move_cursor(self, name: str, old: str, new: str, owner: str) -> None:
         self._faults.write("control.move_cursor", lambda: self._inner.move_cursor(name, old, new, owner))
+
+    def append_register(self, number: int, entry: bytes) -> None:
+        self._faults.write("control.append_register", lambda: self._inner.append_register(number, entry))
 
     def claim_feed(self, name: str, owner: str, now_ms: int, until_ms: int) -> bool:
         return self._faults.write("control.claim_feed", lambda: self._inner.claim_feed(name, owner, now_ms, until_ms))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from schemas.errors import ConfigurationError, InvariantError, Refused
+from schemas.errors import ConfigurationError, InvariantError, LockLost, Refused
 from stores.control import DirectoryLoad, Lock, Log, Token
 from stores.control.cursors import lost
 from stores.control.succession import check_lock, check_open, check_successor, recorded_first, recorded_successor
@@ -25,6 +25,7 @@ class MemoryControl:
         self._locks: dict[str, Lock] = {}
         self._cursors: dict[str, tuple[str, str, int]] = {}
         self._directories: list[DirectoryLoad] = []
+        self._register: list[bytes] = []
 
     def migrate(self) -> list[str]:
         return []
@@ -127,6 +128,20 @@ class MemoryControl:
 
     def directories(self) -> list[DirectoryLoad]:
         return list(self._directories)
+
+    def register_end(self) -> int:
+        return len(self._register)
+
+    def register_entries(self, after: int = 0) -> list[bytes]:
+        return self._register[after:]
+
+    def append_register(self, number: int, entry: bytes) -> None:
+        with self._mutex:
+            if number <= len(self._register) and self._register[number - 1] == entry:
+                return
+            if number != len(self._register) + 1:
+                raise LockLost(f"the register of holds ends at {len(self._register)}, expected {number - 1}")
+            self._register.append(entry)
 
     def _close(self, lock: Lock) -> None:
         check_lock(self._locks.get(lock.origin), lock)
