@@ -6,7 +6,8 @@
     ├── InputError                 what we were given is at fault: their input
     │   ├── MalformedInput         bytes that do not parse
     │   ├── LimitExceeded          well-formed, but larger than we accept
-    │   └── AccessDenied           no token, a wrong token, or a token without the scope
+    │   ├── AccessDenied           no token, a wrong token, or a token without the scope
+    │   └── Declined               understood, and it may not be done, or not like this; nothing was changed
     ├── ServerError                something we depend on is at fault: their server
     │   ├── Unavailable            try again later (may carry ``retry_after`` seconds)
     │   └── Refused                it answered, and the answer is no
@@ -44,6 +45,11 @@ class LimitExceeded(InputError):
 
 class AccessDenied(InputError):
     """No token, an unknown or revoked token, or a token without the needed scope."""
+
+
+class Declined(InputError):
+    """What was asked for was understood, and may not be done, or not by this person or not like this. Nothing was
+    changed; the message says what would do."""
 
 
 class ServerError(AffidavitError):
