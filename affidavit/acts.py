@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from affidavit import version
@@ -12,6 +12,7 @@ from signer.succession import LogChange
 from stores.control import Token
 
 if TYPE_CHECKING:
+    from retention.entries import Entry
     from sinks.clickhouse.interface import Access
     from stores.keys.grant import Grant
 
@@ -79,6 +80,22 @@ def bundle_exported(selection: str, records: int, note: str, tenant: str, operat
     return Act("export.bundle", "access", operator, tenant=tenant or SYSTEM, details=details)
 
 
+def register_entered(entry: Entry, tenant: str, sealed: bool) -> Act:
+    """Something is about to happen to a matter or a hold. Of a sealed matter only that it does, and to which."""
+    names = {name: entry.details[name] for name in ("matter", "hold") if name in entry.details}
+    facts = {"number": entry.number, "token_id": entry.token_id, **names}
+    details = dict(facts) if sealed else {**facts, **entry.details}
+    whose = SYSTEM if tenant in ("", "*") else tenant
+    return Act(entry.what, "admin", entry.by, tenant=whose, details=details, extras=facts)
+
+
+def declined(what: str, names: Mapping[str, str], actor: str, token_id: str, reason: str, tenant: str) -> Act:
+    """Somebody asked for a change of matters or holds, and it was declined. ``reason`` is ``""`` of sealed matters."""
+    facts = {"token_id": token_id, **names}
+    details = {**facts, "reason": reason}
+    return Act(what, "admin", actor, tenant=tenant or SYSTEM, outcome="blocked", details=details, extras=facts)
+
+
 def letters_retried(sink: str, places: Sequence[str], operator: str) -> Act:
     """Records that a sink had rejected are about to be delivered to it again."""
     return Act("deadletter.retry", "admin", operator, details={"sink": sink, "records": list(places)})
@@ -140,6 +157,7 @@ def _described(token: Token) -> dict[str, object]:
         "token_id": token.token_id,
         "tenant": token.tenant,
         "gateway": token.gateway,
+        "person": token.person,
         "scopes": list(token.scopes),
         "expires_ms": token.expires_ms,
         "note": token.note,

@@ -47,11 +47,13 @@ from affidavit.sections import (
     WitnessSettings,
 )
 from affidavit.sections_forwarding import OcsfSettings, SplunkSettings, SyslogSettings
+from affidavit.sections_retention import RetentionSettings
 from schemas.errors import ConfigurationError
 
 PREFIX = "AFFIDAVIT_"
 DATA_VARIABLE = "AFFIDAVIT_DATA"
 TOKEN_VARIABLE = "AFFIDAVIT_TOKEN"  # noqa: S105  the name of a variable
+PERSON_VARIABLE = "AFFIDAVIT_PERSON_TOKEN"
 DEFAULT_DATA = Path("affidavit-data")
 
 
@@ -78,6 +80,7 @@ class Settings(Section):
     anchors: dict[Name, AnchorSettings] = Field(default_factory=dict)
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    retention: RetentionSettings = RetentionSettings()
     splunk: SplunkSettings = SplunkSettings()
     ocsf: OcsfSettings = OcsfSettings()
     syslog: SyslogSettings = SyslogSettings()
@@ -120,6 +123,12 @@ def data_directory(given: Path | None, environ: Mapping[str, str] = os.environ) 
 def client_token(environ: Mapping[str, str] = os.environ) -> SecretStr | None:
     """A bearer token from ``AFFIDAVIT_TOKEN``, for commands that ask a running server."""
     value = environ.get(TOKEN_VARIABLE)
+    return SecretStr(value) if value else None
+
+
+def person_token(environ: Mapping[str, str] = os.environ) -> SecretStr | None:
+    """The token of the person at the command line, from ``AFFIDAVIT_PERSON_TOKEN``."""
+    value = environ.get(PERSON_VARIABLE)
     return SecretStr(value) if value else None
 
 
@@ -188,7 +197,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in (DATA_VARIABLE, TOKEN_VARIABLE):
+        if not variable.startswith(PREFIX) or variable in (DATA_VARIABLE, TOKEN_VARIABLE, PERSON_VARIABLE):
             continue
         place = _place(variable.removeprefix(PREFIX).lower(), tree)
         if place is None:
@@ -274,7 +283,7 @@ def _is_secret(section: str, field: str) -> bool:
 
 def _variables() -> list[str]:
     names = [variable(section, field) for section in Settings.model_fields for field in fields(section)]
-    return [*names, DATA_VARIABLE, TOKEN_VARIABLE]
+    return [*names, DATA_VARIABLE, TOKEN_VARIABLE, PERSON_VARIABLE]
 
 
 def variable(section: str, field: str) -> str:

@@ -342,9 +342,16 @@ class Wiring:
 
     def archive_sink(self) -> ArchiveSink:
         """The sink into the object store."""
+        from affidavit.holds.flags import Standing
+        from affidavit.holds.opening import now_ms
         from sinks.archive.sink import DEFAULT_LIMITS, ArchiveSink, Locks
         from sinks.contract import Limits
 
         own = self.settings.archive
         limits = Limits(DEFAULT_LIMITS.max_records, own.segment_bytes, own.segment_seconds)
-        return ArchiveSink(self.objects, limits=limits, locks=Locks(floor_days=lambda scope: own.retain_days))
+        standing = Standing(self.control)
+        locks = Locks(
+            floor_days=lambda scope: own.retain_days,
+            hold=lambda scope: standing.may_hold(scope, now_ms()),
+        )
+        return ArchiveSink(self.objects, limits=limits, locks=locks)

@@ -58,14 +58,20 @@ class MintedToken:
 
 
 def mint_token(
-    tenant: str, gateway: str, scopes: Sequence[str], *, now_ms: int, expires_ms: int | None = None, note: str = ""
+    tenant: str,
+    gateway: str,
+    scopes: Sequence[str],
+    *,
+    now_ms: int,
+    expires_ms: int | None = None,
+    note: str = "",
+    person: str = "",
 ) -> MintedToken:
     """Draw a new token. The caller stores ``row`` and shows ``text``."""
     token_id = secrets.token_hex(6)
     text = f"aff_{token_id}_{secrets.token_urlsafe(32)}"
-    return MintedToken(
-        text, Token(token_id, token_digest(text), tenant, gateway, tuple(scopes), now_ms, expires_ms, None, note)
-    )
+    row = Token(token_id, token_digest(text), tenant, gateway, tuple(scopes), now_ms, expires_ms, None, note, person)
+    return MintedToken(text, row)
 
 
 def token_digest(text: str) -> bytes:

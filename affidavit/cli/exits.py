@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas.errors import (
     AffidavitError,
     ConfigurationError,
+    Declined,
     InputError,
     LedgerContradiction,
     ServerError,
@@ -14,6 +15,7 @@ from schemas.errors import (
 DONE = 0
 INTEGRITY_FAILURE = 1
 INCOMPLETE = 2
+DECLINED = 2
 USAGE = 3
 UNAVAILABLE = 4
 BUG = 5
@@ -22,7 +24,8 @@ INTERRUPTED = 130
 MEANING = {
     DONE: "done; of a verifying command: verified",
     INTEGRITY_FAILURE: "the evidence does not hold: something was changed, removed, added or reordered",
-    INCOMPLETE: "evidence is incomplete or stale: a gap, an old tail, a missing origin, nothing found",
+    INCOMPLETE: "evidence is incomplete or stale: a gap, an old tail, a missing origin, nothing found; of matter and "
+    "hold: declined, and nothing was changed",
     USAGE: "the command or the configuration is wrong; the message says what to change",
     UNAVAILABLE: "a store or server cannot be reached; nothing was decided, try again",
     BUG: "a bug in affidavit; please report it with the output of `affidavit --debug …`",
@@ -38,6 +41,8 @@ def exit_code(error: AffidavitError) -> int:
             return error.exit_code
         case LedgerContradiction():
             return INTEGRITY_FAILURE
+        case Declined():
+            return DECLINED
         case InputError() | ConfigurationError():
             return USAGE
         case ServerError():

@@ -20,8 +20,11 @@ from affidavit.cli import (
     export,
     gateways,
     grant,
+    hold,
+    hold_show,
     identity,
     log,
+    matter,
     parity,
     query,
     schemas,
@@ -62,6 +65,9 @@ app.add_typer(archive.archive, name="archive")
 app.add_typer(clickhouse.clickhouse, name="clickhouse")
 app.add_typer(deadletter.deadletter, name="deadletter")
 app.add_typer(splunk.splunk, name="splunk")
+app.add_typer(matter.matter, name="matter")
+hold_show.register(hold.hold)
+app.add_typer(hold.hold, name="hold")
 app.add_typer(export.export, name="export")
 app.add_typer(witness.witness, name="witness")
 app.add_typer(token.tokens, name="token")

@@ -102,6 +102,11 @@ def progress() -> Iterator[Progress]:
             bar.stop()
 
 
+def count(number: int, noun: str) -> str:
+    """So many of them: ``1 record``, ``1,200 records``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def size(count: int) -> str:
     """Bytes for a person: ``1.4 MiB``."""
     value = float(count)

@@ -13,6 +13,7 @@ from affidavit.cli.main import app
 from affidavit.settings import (
     DATA_VARIABLE,
     DEFAULT_DATA,
+    PERSON_VARIABLE,
     TOKEN_VARIABLE,
     Settings,
     is_named,
@@ -64,6 +65,7 @@ def _settings() -> str:
             lines.append(f"| `{place}.{name}` | `{variable(section, name)}` | {default} | {meaning} |")
     lines.append(f"| | `{DATA_VARIABLE}` | `./{DEFAULT_DATA}` | Data directory, where no `--data` is given. |")
     lines.append(f"| | `{TOKEN_VARIABLE}` | | Bearer token for reading, in place of the directory's own. |")
+    lines.append(f"| | `{PERSON_VARIABLE}` | | Token of the person at the command line, for matters and holds. |")
     return "\n".join(lines) + "\n"
 
 

@@ -38,7 +38,7 @@ def test_list_as_json_holds_no_secret(data: str, capsys: pytest.CaptureFixture[s
     made = json.loads(capsys.readouterr().out)
     assert set(made) == {
         "schema", "token", "token_id", "tenant", "gateway", "scopes", "state", "created_ms", "expires_ms",
-        "revoked_ms", "note",
+        "revoked_ms", "note", "person",
     }  # fmt: skip
     assert run(["token", "list", "--data", data, "--json"]) == exits.DONE
     text = capsys.readouterr().out
@@ -58,6 +58,9 @@ def test_list_as_json_holds_no_secret(data: str, capsys: pytest.CaptureFixture[s
         (["--tenant", "acme", "--gateway", "g", "--scope", "admin"], "got scope admin"),
         (["--tenant", "acme", "--gateway", "g", "--expires", "soon"], "got expiry 'soon'"),
         (["--gateway", "g"], "--tenant"),
+        (["--tenant", "acme", "--person", "ada"], "--person goes with a scope of hold"),
+        (["--tenant", "acme", "--scope", "hold"], "and such a scope with --person"),
+        (["--tenant", "acme", "--person", "ada", "--scope", "hold", "--scope", "query"], "a person's token is for"),
     ],
 )
 def test_create_refuses(data: str, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
