@@ -13,6 +13,9 @@ import httpx
 
 from schemas.errors import AccessDenied, MalformedInput, ServerError, Unavailable
 
+LONG_BYTES = 250_000
+"""Beyond this a server has to be told that a query is long: its parser stops at 256 KiB."""
+
 TIMEOUT = httpx.Timeout(10.0, read=None)
 """Seconds to connect; a query may run as long as the server lets it."""
 
@@ -69,7 +72,7 @@ class QueryClient:
         """
         began = time.monotonic()
         sent = {"default_format": "JSONCompact", "output_format_json_quote_64bit_integers": "0"}
-        with self._post(sql, sent | _named(parameters)) as response:
+        with self._post(sql, sent | _long(sql) | _named(parameters)) as response:
             raw = response.read()
             _check(response.status_code, raw)
         try:
@@ -86,7 +89,7 @@ class QueryClient:
     def stream(self, sql: str, form: str, parameters: Mapping[str, str] | None = None) -> Iterator[bytes]:
         """Run one query and yield its result as it comes, in the ClickHouse format ``form`` unless the query names
         its own. Raises as :meth:`ask` does."""
-        with self._post(sql, {"default_format": form} | _named(parameters)) as response:
+        with self._post(sql, {"default_format": form} | _long(sql) | _named(parameters)) as response:
             if response.status_code != 200:
                 _check(response.status_code, response.read())
             yield from response.iter_bytes()
@@ -124,6 +127,11 @@ class _Sending(AbstractContextManager[httpx.Response]):
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+
+
+def _long(sql: str) -> dict[str, str]:
+    size = len(sql.encode())
+    return {"max_query_size": str(2 * size)} if size > LONG_BYTES else {}
 
 
 def _named(parameters: Mapping[str, str] | None) -> dict[str, str]:

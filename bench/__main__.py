@@ -1,10 +1,9 @@
 """``python -m bench [--write] [NAME …]``: measure, print the tables against the budgets, optionally keep them.
 
 A name is a module, or a group of them: ``embedded``, which is what runs without names, ``gateways``, ``evidence``,
-``sinks``, or ``kafka``, which needs Java and Maven. With ``--write`` the table of the embedded deployment, of the
-gateways, of the evidence, of the sinks, or of each module over Kafka, takes the place of the one in
-``docs/benchmarks.md``, and every other table stays. The table of a group is kept only when all of its modules were
-measured.
+``sinks``, ``retention``, or ``kafka``, which needs Java and Maven. With ``--write`` the table of a group, or of each
+module over Kafka, takes the place of the one in ``docs/benchmarks.md``, and every other table stays. The table of a
+group is kept only when all of its modules were measured.
 
 Each module runs in a process of its own, so that no memory and no thread of one is in the figures of another.
 """
@@ -36,8 +35,16 @@ KAFKA = (
 GATEWAYS = ("formats", "proxy", "feeds", "history", "large", "completeness", "identity")
 EVIDENCE = ("evidence", "tessera")
 SINKS = ("forwarding", "forwarding_peer", "queries")
-GROUPS = {"embedded": EMBEDDED, "kafka": KAFKA, "gateways": GATEWAYS, "evidence": EVIDENCE, "sinks": SINKS}
-MODULES = (*EMBEDDED, *KAFKA, *GATEWAYS, *EVIDENCE, *SINKS)
+RETENTION = ("holds",)
+GROUPS = {
+    "embedded": EMBEDDED,
+    "kafka": KAFKA,
+    "gateways": GATEWAYS,
+    "evidence": EVIDENCE,
+    "sinks": SINKS,
+    "retention": RETENTION,
+}
+MODULES = (*EMBEDDED, *KAFKA, *GATEWAYS, *EVIDENCE, *SINKS, *RETENTION)
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 ALONE = "--alone"
 """Measure one module in this process, and print its figures as JSON."""
@@ -78,6 +85,8 @@ def tables(names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
         yield "evidence", evidence
     if sinks := [name for name in names if name in SINKS]:
         yield "sinks", sinks
+    if retention := [name for name in names if name in RETENTION]:
+        yield "retention", retention
     for name in names:
         if name in KAFKA:
             yield name, [name]

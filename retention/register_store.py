@@ -14,7 +14,9 @@ Placing one entry, and what is true if we die after each step:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from retention.entries import Entry, decode_entry, encode_entry
@@ -49,6 +51,8 @@ class RegisterStore:
     ) -> None:
         self._control, self._objects = control, objects
         self._announce, self._now_ms = announce, now_ms
+        self._mutex = threading.Lock()
+        self._known = Register()
 
     def entries(self) -> list[Entry]:
         """All entries, after bringing the copy up to date.
@@ -60,11 +64,12 @@ class RegisterStore:
         return _decoded(self._control.register_entries())
 
     def read(self) -> Register:
-        """The register as it is now."""
-        register = Register()
-        for entry in self.entries():
-            register.apply(entry)
-        return register
+        """The register as it is now. Only what is new since the last time is read."""
+        with self._mutex:
+            self._catch_up()
+            for entry in _decoded(self._control.register_entries(self._known.number)):
+                self._known.apply(entry)
+            return replace(self._known, matters=dict(self._known.matters), holds=dict(self._known.holds))
 
     def add(self, what: str, details: Mapping[str, Any], by: str, token_id: str) -> Entry:
         """Let something happen; return when it is in force.

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from retention.scope import ACTORS, LISTS, SKEW_MS, WHITE, Scope, comparable
+from retention.scope import ACTORS, LISTS, SKEW_MS, WHITE, Custodian, Scope, comparable
 from retention.words import Term, tokens
 from sinks.clickhouse.quoting import quote
 
 
 def any_of(scopes: Sequence[tuple[Scope, int]]) -> str:
     """The condition for records of any of these scopes, each with the time at which it was placed (milliseconds)."""
-    return "(" + (" OR ".join(condition(scope, placed_ms) for scope, placed_ms in scopes) or "0") + ")"
+    return "(" + (" OR ".join(condition(scope, placed_ms) for scope, placed_ms in merged(scopes)) or "0") + ")"
+
+
+def merged(scopes: Iterable[tuple[Scope, int]]) -> list[tuple[Scope, int]]:
+    """The same records in fewer scopes: those that differ in nothing but their custodians are one. The engine takes
+    50,000 nodes in a query; a list of names is one of them, however long."""
+    people: dict[tuple[Scope, int, bool], dict[Custodian, None]] = {}
+    for scope, placed_ms in scopes:
+        rest = replace(scope, custodians=(), groups=())
+        key = rest, 0 if scope.prospective else placed_ms, bool(scope.custodians)  # nobody named means anybody
+        people.setdefault(key, {}).update(dict.fromkeys(scope.custodians))
+    return [(replace(rest, custodians=tuple(found)), placed_ms) for (rest, placed_ms, _), found in people.items()]
 
 
 def condition(scope: Scope, placed_ms: int) -> str:
@@ -49,7 +61,7 @@ def _times(scope: Scope) -> str:
 def _fit(wanted: Sequence[str], columns: Sequence[str]) -> str:
     """Whether one of the columns is one of the values, or like one with a ``*``."""
     plain = [comparable(one) for one in wanted]
-    said = "[" + ", ".join(_comparable(column) for column in columns) + "]"
+    said = f"arrayMap(said -> {_comparable('said')}, [{', '.join(columns)}])"
     exact = [one for one in plain if "*" not in one]
     found = [f"hasAny({said}, {_quoted(exact)})"] if exact else []
     for one in plain:

@@ -37,7 +37,12 @@ from sinks.clickhouse.reader import Admitted, Reader
 from sinks.clickhouse.results import Result, failed, failed_by_engine, start
 from stores.control import Token
 
-MAX_QUERY_BYTES = 1 << 20
+MAX_QUERY_BYTES = 4 << 20
+"""Longest query: a hold on a group of ten thousand people names them all."""
+
+PARSED_BYTES = 4 * MAX_QUERY_BYTES
+"""What the engine's parser may be given: a query as it is written out again, quoted, with full names. The engine's own
+limit is 256 KiB."""
 
 MAX_CONCURRENT = 8
 """Queries that run at a time; further ones are refused as a server would, and their clients try again."""
@@ -189,6 +194,7 @@ class _Interface:
         """A client for one query. ``readonly`` comes last: after it the engine lets nothing be changed."""
         settings: dict[str, str | int] = {name: str(value) for name, value in self._limits.items()}
         settings |= {name: value for name, value in chosen.items() if is_honoured(name)}
+        settings["max_query_size"] = PARSED_BYTES
         settings["readonly"] = 1
         return self._engine.client(settings, self._catalogue.nowhere)
 

@@ -14,7 +14,7 @@ from embedded_engine import database_of_its_own
 
 from affidavit.query import QueryClient
 from retention.scope import ACTORS, LISTS, SKEW_MS, Custodian, Facts, Scope, comparable, matches
-from retention.selection import any_of
+from retention.selection import any_of, merged
 from retention.words import Term, parse_words
 from sinks.clickhouse import ddl
 
@@ -132,6 +132,26 @@ def test_python_and_sql_choose_the_same_records(table: tuple[QueryClient, list[F
         assert found(client, scope, placed_ms) == expected, scope
         some += 0 < len(expected) < len(there)
     assert some > 40, "most scopes must choose some records and not all"
+
+
+def test_many_scopes_at_once(table: tuple[QueryClient, list[Facts]]) -> None:
+    """Merged or not: what any of them chooses; and more names than the engine's parser takes by default."""
+    client, there = table
+    rng = random.Random(11)
+    made = scopes(rng)
+    for count in (2, 10, 40):
+        several = [(next(made), NOW_MS + rng.randint(-5, 5) * DAY_MS) for _ in range(count)]
+        several += [(Scope("acme", (Custodian(name, (name,)),)), NOW_MS) for name in ("u-1", "zoë", "nobody")]
+        expected = {
+            offset for offset, facts in enumerate(there) if any(matches(scope, facts, at) for scope, at in several)
+        }
+        answer = client.ask(f"SELECT offset FROM events WHERE {any_of(several)}")
+        assert {row[0] for row in answer.rows} == expected
+    names = [(f"somebody-{at:06}@example.com", "u-1") for at in range(10_000)]
+    crowd = [(Scope("acme", (Custodian(own[0], own),)), 0) for own in names]
+    assert len(merged(crowd)) == 1
+    (row,) = client.ask(f"SELECT count() FROM events WHERE {any_of(crowd)}").rows
+    assert row[0] == sum(matches(crowd[0][0], facts, 0) for facts in there)
 
 
 @pytest.mark.parametrize("query", QUERIES)
