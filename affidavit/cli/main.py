@@ -26,6 +26,7 @@ from affidavit.cli import (
     log,
     matter,
     parity,
+    policy,
     query,
     schemas,
     serve,
@@ -68,6 +69,7 @@ app.add_typer(splunk.splunk, name="splunk")
 app.add_typer(matter.matter, name="matter")
 hold_show.register(hold.hold)
 app.add_typer(hold.hold, name="hold")
+app.add_typer(policy.policy, name="policy")
 app.add_typer(export.export, name="export")
 app.add_typer(witness.witness, name="witness")
 app.add_typer(token.tokens, name="token")

@@ -153,6 +153,21 @@ def test_bad_input_changes_nothing(office: Office) -> None:
     assert office.run("", "hold", "verify")["entries"] == before
 
 
+def test_a_policy_is_explained_with_the_holds(office: Office) -> None:
+    policy = office.data.with_name("policy.yaml")
+    policy.write_text(
+        "format: affidavit.retention-policy/1\nname: p\nversion: 1\nowner: o\neffective: 2026-01-01\nrules:\n"
+        "  - {rule: house, citation: manual, keep: {content: 90 days, metadata: 7 years}}\n"
+    )
+    (row,) = office.run("", "policy", "explain", "events/0@0", "--policy", str(policy))["records"]
+    assert set(row["parts"]) == {"metadata", "content", "source"}
+    assert row["parts"]["content"]["by"] == [{"rule": "house", "citation": "manual"}]
+    assert row["parts"]["content"]["expires"] <= row["parts"]["content"]["destroyed_from"]
+    assert row["parts"]["source"]["expires"] is None
+    said = command(office.data, "policy", "explain", "events/0@0", "--policy", str(policy)).stdout
+    assert "no rule is about it, so it does not expire" in said
+
+
 def test_nobody_does_it_without_a_token(office: Office) -> None:
     said = office.run("", "hold", "place", "--matter", "M-1", "--session", "s", "--reason", "r", code=3)
     assert "set AFFIDAVIT_PERSON_TOKEN" in said
