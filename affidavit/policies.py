@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -57,6 +58,17 @@ def read_policy(path: Path) -> Policy:
         raise MalformedInput(f"{path}: it is not YAML: {' '.join(str(error).split())}") from None
     except MalformedInput as error:
         raise MalformedInput(f"{path}: {error}") from None
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """What the YAML of a policy holds, as JSON has it.
+
+    Raises:
+        MalformedInput: as :func:`read_policy`.
+    """
+    read_policy(path)
+    document: dict[str, Any] = json.loads(json.dumps(yaml.safe_load(path.read_bytes()), default=str))
+    return document
 
 
 def explain(client: QueryClient, policy: Policy, record: str) -> list[Explained]:

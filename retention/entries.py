@@ -25,6 +25,9 @@ WHATS = (
     "release.cancel",
     "early.request",
     "early.approve",
+    "policy.apply",
+    "policy.approve",
+    "policy.cancel",
 )
 
 

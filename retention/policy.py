@@ -174,6 +174,19 @@ def changes(old: Policy, new: Policy, received: date) -> list[Change]:
     return found
 
 
+def shortens(old: Policy | None, new: Policy) -> bool:
+    """Whether anything could be destroyed earlier by a new policy, whenever it was received: the first and the last day
+    of each month of a leap year and of the year before, since months differ. Without an old one nothing expires.
+
+    Raises:
+        MalformedInput: they distinguish too many kinds of parts to compare them all.
+    """
+    before = old or Policy("", 0, "", new.effective, ())
+    firsts = [date(year, month, 1) for year in (2027, 2028) for month in range(1, 13)]
+    days = [day for first in firsts for day in (first, date.fromordinal(month_end(first).toordinal() - 1))]
+    return any(change.shorter for day in days for change in changes(before, new, day))
+
+
 def conflicts(policy: Policy, received: date) -> list[tuple[Subject, Decision]]:
     """Every kind of part for which a minimum of the policy is longer than a maximum."""
     told = ((subject, decide(policy, subject, received)) for subject in subjects(policy))
@@ -202,7 +215,7 @@ def subjects(*policies: Policy) -> Iterator[Subject]:
 
 
 def parse_policy(document: object) -> Policy:
-    """A policy from what its YAML holds.
+    """A policy from what its YAML holds. What this has accepted once it must accept for ever: the register holds it.
 
     Raises:
         MalformedInput: with the rule and the field at fault.
@@ -210,9 +223,7 @@ def parse_policy(document: object) -> Policy:
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise MalformedInput(f"got no retention policy, expected a mapping with format: {FORMAT}")
     _only(document, _HEAD, "policy")
-    effective, version = document.get("effective"), document.get("version")
-    if not isinstance(effective, date):
-        raise MalformedInput(f"effective: got {effective!r}, expected a date such as 2026-01-01")
+    effective, version = _day(document.get("effective")), document.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise MalformedInput(f"version: got {version!r}, expected a number from 1")
     rules = document.get("rules")
@@ -281,6 +292,16 @@ def _text(given: Mapping[str, Any], key: str, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise MalformedInput(f"{place}: {key}: got {value!r}, expected text")
     return value.strip()
+
+
+def _day(value: object) -> date:
+    """A date as YAML has it, or as JSON does."""
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise MalformedInput(f"effective: got {value!r}, expected a date such as 2026-01-01") from None
 
 
 def _only(given: Mapping[Any, Any], known: set[str], place: str) -> None:

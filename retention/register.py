@@ -7,7 +7,8 @@ keeps it in the object store and in the control database. What must be true of e
 * what was placed ends in two steps by two people: one requests, another approves, and then a delay begins, in which it
   is still held and either may cancel. To end the delay before its time takes two people again, who may;
 * a hold is a union of scopes, so it can be extended at any time, and narrowed by ending some of its scopes;
-* an investigation freeze is a hold that may have a time at which it ends by itself.
+* an investigation freeze is a hold that may have a time at which it ends by itself;
+* a retention policy that would let anything be destroyed earlier comes into force when a second person approves it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from retention.entries import FIRST, WHATS, Entry, digest_of, encode_entry
+from retention.policy import Policy, parse_policy, shortens
 from retention.scope import Scope, check_scope, decode_scope
 from schemas.errors import Declined, LedgerContradiction, MalformedInput
 
@@ -108,6 +110,17 @@ class Hold:
         return [clause for clause in self.clauses if clause.state(now_ms) != "released"]
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A retention policy that somebody applied, or asked for."""
+
+    policy: Policy
+    document: Mapping[str, Any]
+    by: str
+    at_ms: int
+    reason: str
+
+
 @dataclass(slots=True)
 class Register:
     """The state after some entries."""
@@ -117,6 +130,8 @@ class Register:
     last_ms: int = 0
     matters: dict[str, Matter] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    policy: Applied | None = None
+    policy_asked: Applied | None = None
 
     def holds_of(self, matter: str) -> list[Hold]:
         """All holds of a matter, in the order of placing."""
@@ -136,8 +151,12 @@ class Register:
             MalformedInput: a scope that may not be.
         """
         entry = Entry(self.number + 1, self.digest, max(at_ms, self.last_ms), by, token_id, what, dict(details))
-        Register(matters=dict(self.matters), holds=dict(self.holds))._take(entry)
+        self.copy()._take(entry)
         return entry
+
+    def copy(self) -> Register:
+        """The same state, to be changed by itself."""
+        return replace(self, matters=dict(self.matters), holds=dict(self.holds))
 
     def apply(self, entry: Entry) -> None:
         """Let it have happened.
@@ -171,6 +190,10 @@ class Register:
                 self._approve(entry)
             case "release.cancel":
                 self._cancel(entry)
+            case "policy.apply":
+                self._apply_policy(entry)
+            case "policy.approve" | "policy.cancel":
+                self._answer_policy(entry)
             case other:
                 raise Declined(f"got {other!r}, expected one of {', '.join(WHATS)}")
 
@@ -283,6 +306,34 @@ class Register:
             replace(clause, ends_ms=None) if clause.number in running else clause for clause in hold.clauses
         )
         self.holds[hold.hold] = replace(hold, clauses=clauses)
+
+    def _apply_policy(self, entry: Entry) -> None:
+        given = entry.details
+        new = parse_policy(given["document"])
+        if not given["reason"].strip():
+            raise Declined("got no reason, expected why: --reason")
+        if (asked := self.policy_asked) is not None:
+            raise Declined(
+                f"version {asked.policy.version} of the policy, asked for by {asked.by}, waits for approval: approve "
+                "it (policy approve), or take it back (policy cancel)"
+            )
+        if self.policy is not None and new.version <= (now := self.policy.policy.version):
+            raise Declined(f"got version {new.version}, and version {now} is in force: give it a higher one")
+        applied = Applied(new, given["document"], entry.by, entry.at_ms, given["reason"])
+        if shortens(self.policy.policy if self.policy is not None else None, new):
+            self.policy_asked = applied
+        else:
+            self.policy = applied
+
+    def _answer_policy(self, entry: Entry) -> None:
+        asked = self.policy_asked
+        if asked is None or asked.policy.version != entry.details["version"]:
+            raise Declined(f"no version {entry.details['version']} of the policy waits for approval: see policy show")
+        if entry.what == "policy.approve":
+            if entry.by == asked.by:
+                raise Declined(f"{entry.by} has asked for this policy, and cannot approve it: it takes another")
+            self.policy = asked
+        self.policy_asked = None
 
     def open_matter(self, name: str) -> Matter:
         """A matter that is not closed.

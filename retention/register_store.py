@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from retention.entries import Entry, decode_entry, encode_entry
@@ -69,7 +68,7 @@ class RegisterStore:
             self._catch_up()
             for entry in _decoded(self._control.register_entries(self._known.number)):
                 self._known.apply(entry)
-            return replace(self._known, matters=dict(self._known.matters), holds=dict(self._known.holds))
+            return self._known.copy()
 
     def add(self, what: str, details: Mapping[str, Any], by: str, token_id: str) -> Entry:
         """Let something happen; return when it is in force.

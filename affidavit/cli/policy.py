@@ -13,10 +13,11 @@ from affidavit.cli import exits, options, output
 if TYPE_CHECKING:
     from datetime import date
 
-    from retention.policy import Decision, Subject
+    from retention.policy import Decision, Rule, Subject
 
 policy = typer.Typer(help="Retention policies: how long what must be kept, and may be.", no_args_is_help=True)
 
+Version = Annotated[int, typer.Argument(metavar="VERSION", help="The version of the policy that waits for approval.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML; deploy/policies has examples.")]
 
 
@@ -65,7 +66,9 @@ def check(file: File, as_json: options.Json = False) -> int:
 @policy.command("explain")
 def explain(
     record: Annotated[str, typer.Argument(metavar="RECORD", help="An event id, or an address such as events/0@17.")],
-    file: Annotated[Path, typer.Option("--policy", metavar="FILE", help="The policy, in YAML.")],
+    file: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Another policy than the one in force, in YAML.")
+    ] = None,
     data: options.Data = None,
     as_json: options.Json = False,
 ) -> None:
@@ -76,6 +79,7 @@ def explain(
     Example:
 
     \b
+      affidavit policy explain events/0@17
       affidavit policy explain events/0@17 --policy deploy/policies/gdpr.yaml
     """
     from affidavit.cli.hold_options import asking, at, declining
@@ -83,14 +87,16 @@ def explain(
     from affidavit.holds.why import why
     from affidavit.policies import explain as find
     from affidavit.policies import read_policy
-    from schemas.errors import EvidenceIncomplete
+    from schemas.errors import Declined, EvidenceIncomplete
 
     with declining(), at(data) as wiring, asking(wiring) as client:
-        found = read_policy(file)
+        register = open_register(wiring).read()
+        if file is None and register.policy is None:
+            raise Declined("no policy is in force: name one with --policy, or apply one (policy apply)")
+        found = register.policy.policy if file is None and register.policy is not None else read_policy(file or Path())
         if client is None:
             raise EvidenceIncomplete("a record can be explained only when ClickHouse can be asked")
         explained = find(client, found, record)
-        register = open_register(wiring).read()
         held = {one.address: one.by for one in
                 why(client, wiring.objects, record, scopes_in_force(wiring, register, now_ms()))}  # fmt: skip
     holds = {one.address: len(held.get(one.address, [])) for one in explained}
@@ -160,6 +166,121 @@ def diff(
     )
     output.say(f"{output.count(len(found), 'change')}, {len(shorter)} of them shorter")
     return exits.INCOMPLETE if shorter else exits.DONE
+
+
+@policy.command("show")
+def show(data: options.Data = None, as_json: options.Json = False) -> None:
+    """Show the policy that is in force, who applied it, and one that waits for approval.
+
+    Example:
+
+    \b
+      affidavit policy show
+    """
+    from affidavit.cli.hold_options import at, declining
+    from affidavit.holds.opening import moment, open_register
+
+    with declining(), at(data) as wiring:
+        register = open_register(wiring).read()
+    both = {"in_force": register.policy, "asked": register.policy_asked}
+    if as_json:
+        facts: dict[str, object] = {
+            name: one and {"document": one.document, "by": one.by, "at_ms": one.at_ms, "reason": one.reason}
+            for name, one in both.items()
+        }
+        output.emit_json("affidavit.policy/1", facts)
+        return
+    if register.policy is None:
+        output.emit("no policy is in force: nothing expires")
+    for one, what in ((register.policy, "in force"), (register.policy_asked, "waits for approval")):
+        if one is not None:
+            made = one.policy
+            output.emit(
+                f"{made.name}, version {made.version}, of {made.owner}: {what}; by {one.by}, {moment(one.at_ms)}"
+            )
+            for rule in made.rules:
+                output.emit(f"  {rule.rule}: {_periods(rule)}; {rule.citation}")
+
+
+@policy.command("apply")
+def apply(
+    file: File,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with it.")],
+    data: options.Data = None,
+    as_json: options.Json = False,
+) -> None:
+    """Apply a policy. One that lets anything be destroyed earlier than now waits until somebody else approves it, and
+    so does the first, for without one nothing expires. Needs a person's token for all tenants with the scope policy.
+
+    Example:
+
+    \b
+      affidavit policy apply acme.yaml --reason "records committee, 2026-11-20"
+    """
+    from affidavit.cli.hold_options import at, declining
+    from affidavit.holds.desk import Desk
+    from affidavit.policies import read_document
+
+    with declining(), at(data) as wiring:
+        desk = Desk(wiring)
+        entry = desk.apply_policy(read_document(file), reason)
+        waits = desk.store.read().policy_asked is not None
+    version = entry.details["document"]["version"]
+    said = f"waits for approval: affidavit policy approve {version}" if waits else "in force"
+    _say(version, entry.by, "asked" if waits else "in force", said, as_json)
+
+
+@policy.command("approve")
+def approve(version: Version, data: options.Data = None, as_json: options.Json = False) -> None:
+    """Approve a policy that somebody else has applied. Needs a token for all tenants with the scope approve.
+
+    Example:
+
+    \b
+      affidavit policy approve 3
+    """
+    from affidavit.cli.hold_options import at, declining
+    from affidavit.holds.desk import Desk
+
+    with declining(), at(data) as wiring:
+        entry = Desk(wiring).approve_policy(version)
+    _say(version, entry.by, "in force", "in force", as_json)
+
+
+@policy.command("cancel")
+def cancel(
+    version: Version,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with it.")],
+    data: options.Data = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take back a policy that waits for approval; the one in force stays.
+
+    Example:
+
+    \b
+      affidavit policy cancel 3 --reason "counsel objects"
+    """
+    from affidavit.cli.hold_options import at, declining
+    from affidavit.holds.desk import Desk
+
+    with declining(), at(data) as wiring:
+        entry = Desk(wiring).cancel_policy(version, reason)
+    _say(version, entry.by, "cancelled", "taken back", as_json)
+
+
+def _say(version: int, by: str, state: str, text: str, as_json: bool) -> None:
+    if as_json:
+        output.emit_json("affidavit.policy-changed/1", {"version": version, "by": by, "state": state})
+    else:
+        output.say(f"policy version {version}, by {by}: {text}")
+
+
+def _periods(rule: Rule) -> str:
+    said = [f"at least {rule.at_least}"] if rule.at_least is not None else []
+    said += [f"at most {rule.at_most}"] if rule.at_most is not None else []
+    asks = "; ".join(f"{key} {' or '.join(values)}" for key, values in rule.conditions.items()) or "everything"
+    return f"{asks}: {', '.join(said)}"
 
 
 def _today() -> date:

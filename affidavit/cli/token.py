@@ -30,8 +30,8 @@ def create(
         list[str],
         typer.Option(
             "--scope",
-            help="ingest, query (metadata) or content; of a person: hold, approve, early, sealed. Repeat for several. "
-            "Default: ingest.",
+            help="ingest, query (metadata) or content; of a person: hold, approve, early, sealed, policy. Repeat for "
+            "several. Default: ingest.",
         ),
     ] = [],  # noqa: B006  typer copies it
     expires: Annotated[str, typer.Option("--expires", help="never, 90d, 12h, 8w, or a date.")] = "never",
@@ -45,7 +45,7 @@ def create(
 
     A person's token says who places a hold and who approves its release: hold places holds and asks for their
     release, approve approves what somebody else asked for, early ends the delay of a release before its time, sealed
-    shows sealed matters of others. Give each person one of their own.
+    shows sealed matters of others, policy applies retention policies. Give each person one of their own.
 
     Example:
 

@@ -11,7 +11,7 @@ from affidavit.acts import declined
 from affidavit.holds.flags import Drift, find_drift, mend
 from affidavit.holds.opening import new_hold_id, now_ms, open_register
 from affidavit.holds.persons import Person, recognise, require
-from affidavit.holds.scopes import APPROVE, EARLY, HOLD, SEALED
+from affidavit.holds.scopes import APPROVE, EARLY, HOLD, POLICY, SEALED
 from affidavit.progress import Told, silent
 from collector.internal import operator
 from retention.entries import Entry
@@ -152,6 +152,25 @@ class Desk:
             return self._add(
                 "release.cancel", {"hold": hold, "reason": reason}, require(self._wiring.control, scope, tenant)
             )
+
+    def apply_policy(self, document: Mapping[str, Any], reason: str) -> Entry:
+        """Apply a retention policy; one that shortens anything waits for another person's approval."""
+        version = str(document.get("version"))
+        with self._asked("policy.apply", version=version):
+            person = require(self._wiring.control, POLICY, "*")
+            return self._add("policy.apply", {"document": document, "reason": reason}, person)
+
+    def approve_policy(self, version: int) -> Entry:
+        """Approve a policy that somebody else has asked for."""
+        with self._asked("policy.approve", version=str(version)):
+            person = require(self._wiring.control, APPROVE, "*")
+            return self._add("policy.approve", {"version": version}, person)
+
+    def cancel_policy(self, version: int, reason: str) -> Entry:
+        """Take back a policy that waits for approval."""
+        with self._asked("policy.cancel", version=str(version)):
+            person = require(self._wiring.control, POLICY, "*")
+            return self._add("policy.cancel", {"version": version, "reason": reason}, person)
 
     def seen_matter(self, name: str) -> Matter:
         """A matter that the person may see.

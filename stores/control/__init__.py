@@ -13,8 +13,8 @@ class Token:
     """A bearer token as the database knows it: never the secret, only its SHA-256.
 
     ``scopes`` are of ``ingest``, ``query`` (metadata), ``content`` (query, with content), and of a ``person``: ``hold``
-    (matters and holds), ``approve`` (as the second of two people), ``early`` (end a delay before its time) and
-    ``sealed`` (see sealed matters). Times are milliseconds since 1970 UTC.
+    (matters and holds), ``approve`` (as the second of two people), ``early`` (end a delay before its time),
+    ``sealed`` (see sealed matters) and ``policy`` (retention policies). Times are milliseconds since 1970 UTC.
     """
 
     token_id: str

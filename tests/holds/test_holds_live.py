@@ -33,7 +33,8 @@ class Office:
         self.up, self.data = up, up.data
         self.sender = command_json(self.data, "token", "create", "--tenant", "acme", "--gateway", "gw")["token"]
         self.tokens = {name: self._token(name, *scopes) for name, scopes in {
-            "lea": ("hold", "early"), "lou": ("approve", "early"), "aud": ("sealed",),
+            "lea": ("hold", "early"), "lou": ("approve", "early"), "aud": ("sealed",), "rec": ("policy",),
+            "all": ("policy", "approve"), "two": ("approve",),
         }.items()}  # fmt: skip
         people = self.data.with_name("people.json")
         people.write_text(json.dumps(PEOPLE))
@@ -41,7 +42,8 @@ class Office:
 
     def _token(self, name: str, *scopes: str) -> str:
         more = [part for scope in scopes for part in ("--scope", scope)]
-        made: str = command_json(self.data, "token", "create", "--tenant", "acme", "--person", name, *more)["token"]
+        tenant = "*" if name in ("all", "two") else "acme"
+        made: str = command_json(self.data, "token", "create", "--tenant", tenant, "--person", name, *more)["token"]
         return made
 
     def send(self, who: str, session: str, *texts: str) -> None:
@@ -166,6 +168,13 @@ def test_a_policy_is_explained_with_the_holds(office: Office) -> None:
     assert row["parts"]["source"]["expires"] is None
     said = command(office.data, "policy", "explain", "events/0@0", "--policy", str(policy)).stdout
     assert "no rule is about it, so it does not expire" in said
+    assert "no policy is in force" in office.run("", "policy", "explain", "events/0@0", code=2)
+    assert "for tenant acme, not *" in office.run("rec", "policy", "apply", str(policy), "--reason", "r", code=3)
+    assert office.run("all", "policy", "apply", str(policy), "--reason", "committee")["state"] == "asked"
+    assert "cannot approve it" in office.run("all", "policy", "approve", "1", code=2)
+    assert office.run("two", "policy", "approve", "1")["state"] == "in force"
+    assert office.run("", "policy", "show")["in_force"]["by"] == "all"
+    assert office.run("", "policy", "explain", "events/0@0")["version"] == 1
 
 
 def test_nobody_does_it_without_a_token(office: Office) -> None:

@@ -23,6 +23,7 @@ from retention.policy import (
     month_end,
     parse_period,
     parse_policy,
+    shortens,
     subjects,
 )
 from schemas.errors import MalformedInput
@@ -154,3 +155,14 @@ def test_examples_parse_and_do_not_contradict_themselves(path: Path) -> None:
 def test_there_is_an_example_for_each_law() -> None:
     there = {path.stem for path in EXAMPLES.glob("*.yaml")}
     assert {"sox", "hipaa", "sec-17a-4", "finra-4511", "gdpr", "pci-dss", "nydfs-500", "eu-ai-act"} <= there
+
+
+def test_months_are_not_of_one_length() -> None:
+    """Three months are 89 to 92 days: neither is the longer one on every day."""
+    days, months = (policy({**HOUSE, "keep": {"content": text}}) for text in ("90 days", "3 months"))
+    assert shortens(days, months)
+    assert shortens(months, days)
+    assert not shortens(policy({**HOUSE, "keep": {"content": "89 days"}}), months)
+    assert not shortens(days, days)
+    assert shortens(None, days)
+    assert not shortens(None, policy(BROKER))

@@ -238,3 +238,46 @@ def test_a_register_that_was_changed_is_not_believed(story: Story, change: str) 
         entries[3] = replace(entries[3], by="ada")
     with pytest.raises(LedgerContradiction, match="register of holds: entry"):
         replay(entries)
+
+
+def policy_document(version: int, **keep: str) -> dict[str, Any]:
+    rule = {"rule": "house", "citation": "manual", "keep": keep}
+    return {
+        "format": "affidavit.retention-policy/1",
+        "name": "house",
+        "version": version,
+        "owner": "records",
+        "effective": "2026-01-01",
+        "rules": [rule],
+    }
+
+
+def test_a_policy_that_shortens_takes_two_people(story: Story) -> None:
+    story.do("policy.apply", document=policy_document(1, content="90 days"), reason="committee")
+    assert story.register.policy is None, "without one nothing expires, so the first shortens"
+    with pytest.raises(Declined, match="ada has asked for this policy, and cannot approve it"):
+        story.do("policy.approve", version=1)
+    with pytest.raises(Declined, match="no version 2 of the policy waits"):
+        story.do("policy.approve", "bob", version=2)
+    with pytest.raises(Declined, match="version 1 of the policy, asked for by ada, waits for approval"):
+        story.do("policy.apply", document=policy_document(2, content="1 year"), reason="r")
+    story.do("policy.approve", "bob", version=1)
+    assert story.register.policy is not None
+    assert story.register.policy.policy.version == 1
+    story.do("policy.apply", document=policy_document(2, content="1 year"), reason="longer")
+    assert story.register.policy.policy.version == 2, "what is longer takes one"
+    with pytest.raises(Declined, match="got version 2, and version 2 is in force"):
+        story.do("policy.apply", document=policy_document(2, content="2 years"), reason="r")
+    story.do("policy.apply", document=policy_document(3, content="12 months"), reason="the same")
+    assert story.register.policy.policy.version == 3
+    story.do("policy.apply", document=policy_document(4, content="364 days"), reason="shorter")
+    story.do("policy.cancel", "bob", version=4, reason="no")
+    assert (story.register.policy.policy.version, story.register.policy_asked) == (3, None)
+    assert replay(story.entries).policy == story.register.policy
+
+
+def test_a_policy_that_is_none_is_not_applied(story: Story) -> None:
+    with pytest.raises(MalformedInput, match="got '3 weeks'"):
+        story.do("policy.apply", document=policy_document(1, content="3 weeks"), reason="r")
+    with pytest.raises(Declined, match="got no reason"):
+        story.do("policy.apply", document=policy_document(1, content="3 days"), reason="")
