@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,15 +10,12 @@ from typing import Any
 
 import yaml
 
+from affidavit.one_record import rows_of
 from affidavit.query import QueryClient
 from retention.policy import PARTS, Decision, Policy, Subject, decide, month_end, parse_policy
-from schemas.errors import Declined, MalformedInput
-from schemas.ids import parse_shard
-from sinks.clickhouse.quoting import quote
+from schemas.errors import MalformedInput
 
 MAX_BYTES = 1 << 20
-
-_ADDRESS = re.compile(r"([a-z]+/\d+)@(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +73,12 @@ def explain(client: QueryClient, policy: Policy, record: str) -> list[Explained]
     Raises:
         Declined: there is no such record.
     """
-    match = _ADDRESS.fullmatch(record)
-    if match is not None:
-        shard = parse_shard(match[1])
-        where = f"topic = {quote(shard.topic)} AND partition = {shard.partition} AND offset = {int(match[2])}"
-    else:
-        where = f"event_id = {quote(record.lower())}"
-    rows = client.ask(
-        "SELECT address, event_id, tenant, kind, retention_class, classification, "  # noqa: S608
-        "toString(toDate(received_at)) AS received, metadata_status, content_status, source_status "
-        f"FROM events WHERE {where} ORDER BY topic, partition, offset"
-    ).records()
-    if not rows:
-        raise Declined(
-            f"got record {record!r}, which ClickHouse does not have: expected an event id, or an address such as "
-            "events/0@17"
-        )
+    rows = rows_of(
+        client,
+        "address, event_id, tenant, kind, retention_class, classification, "
+        "toString(toDate(received_at)) AS received, metadata_status, content_status, source_status",
+        record,
+    )
     return [_explained(policy, row) for row in rows]
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from affidavit.one_record import rows_of
 from affidavit.query import QueryClient
 from retention.register import Clause, Hold
 from retention.scope import ACTORS, LISTS, Facts, Scope, matches
-from schemas.errors import Declined
-from schemas.ids import Offset, Shard, parse_shard
+from schemas.ids import Offset, Shard
 from sinks.archive.catalog import plan_covering
 from sinks.clickhouse.quoting import quote
 from stores.objects import Objects
 
 COLUMNS = (*ACTORS, *(key for keys in LISTS.values() for key in keys))
-_ADDRESS = re.compile(r"([a-z]+/\d+)@(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +43,11 @@ def why(
     Raises:
         Declined: there is no such record.
     """
-    match = _ADDRESS.fullmatch(record)
-    if match is not None:
-        shard = parse_shard(match[1])
-        where = f"topic = {quote(shard.topic)} AND partition = {shard.partition} AND offset = {int(match[2])}"
-    else:
-        where = f"event_id = {quote(record.lower())}"
-    names = ", ".join(COLUMNS)
-    rows = client.ask(
-        "SELECT address, topic, partition, offset, tenant, event_id, metadata_status, content_status, "  # noqa: S608
+    columns = (
+        "address, topic, partition, offset, tenant, event_id, metadata_status, content_status, "
         "toUnixTimestamp64Milli(bus_time) AS bus_ms, intDiv(toUnixTimestamp64Micro(occurred_at), 1000) AS occurred_ms, "
-        f"{names} FROM events WHERE {where} ORDER BY topic, partition, offset"
-    ).records()
-    if not rows:
-        raise Declined(
-            f"got record {record!r}, which ClickHouse does not have: expected an event id, or an address such as "
-            "events/0@17; what has just arrived is there within seconds"
-        )
+    )
+    rows = rows_of(client, columns + ", ".join(COLUMNS), record)
     words = any(scope.terms for _, _, scope in in_force)
     return [_kept(client, objects, row, in_force, words) for row in rows]
 

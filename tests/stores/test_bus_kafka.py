@@ -330,7 +330,7 @@ async def test_nobody_there() -> None:
             begun = time.monotonic()
             with pytest.raises(Unavailable, match=rf"127\.0\.0\.1:{port}"):
                 await ask
-            assert time.monotonic() - begun < 2.0
+            assert time.monotonic() - begun < 6.0
     finally:
         await bus.close()
 

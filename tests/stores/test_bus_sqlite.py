@@ -390,7 +390,7 @@ async def test_another_process_wakes_a_waiter(bus: SqliteBus, tmp_path: Path) ->
             await other.append([message(offset)])
             written = time.monotonic()
             assert await waiting
-            assert time.monotonic() - written < 0.5  # 20 ms on a quiet machine
+            assert time.monotonic() - written < 5  # woken, that is: whoever is not waits for ten seconds
     finally:
         await other.close()
 

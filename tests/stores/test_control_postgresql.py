@@ -98,11 +98,11 @@ def test_a_server_that_hangs_is_unavailable_in_time(own_postgres: PostgresServer
         begun = time.monotonic()
         with pytest.raises(Unavailable, match=r"the server has not answered for 0\.5 s"):
             control.setting("a")
-        assert QUICK <= time.monotonic() - begun < QUICK + 1
+        assert QUICK <= time.monotonic() - begun < QUICK + 5
         begun = time.monotonic()
         with pytest.raises(Unavailable, match="timeout expired"):
             control.setting("a")
-        assert time.monotonic() - begun < CONNECT_SECONDS + 2
+        assert time.monotonic() - begun < CONNECT_SECONDS + 5
         paused.close()
         assert control.setting("a") == "b"
 
