@@ -194,6 +194,8 @@ def show(
         ],
         right=(5,),
     )
+    if not directory.people:
+        output.say("no directory is in force, so every actor is as its event says: affidavit identity load FILE")
 
 
 @identity.command("unresolved")

@@ -17,7 +17,7 @@ from schemas.ids import Shard
 from stores.control import DirectoryLoad, Lock, Log, Token, cursors, directories, register
 from stores.control import tables as t
 from stores.control.failures import translated
-from stores.control.sqlite import sqlite_engine
+from stores.control.sqlite import empty_log, sqlite_engine
 from stores.control.succession import check_lock, check_open, check_successor, recorded_first, recorded_successor
 
 HEAD = "0005"
@@ -257,6 +257,12 @@ class ControlDatabase:
         """See :meth:`stores.control.Control.append_register`."""
         with self.writing() as connection:
             register.append(connection, number, entry)
+
+    def overwrite_deleted(self) -> bool:
+        """Leave nothing of deleted rows in the files; return whether that is so. SQLite writes zeros over them, and has
+        them in its write-ahead log until that is emptied, which needs a moment without readers. PostgreSQL has no such
+        thing: ``False``."""
+        return self._engine.dialect.name == "sqlite" and empty_log(self._engine)
 
     def close(self) -> None:
         """Close all connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -32,9 +33,18 @@ def sqlite_engine(url: URL, busy_seconds: float) -> Engine:
         connection.execute("PRAGMA synchronous=FULL").close()
         connection.execute("PRAGMA fullfsync=ON").close()
         connection.execute("PRAGMA foreign_keys=ON").close()
+        connection.execute("PRAGMA secure_delete=ON").close()  # a key's row is zeros when it has been deleted
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get("affidavit_begin", "BEGIN"))
 
     return engine
+
+
+def empty_log(engine: Engine) -> bool:
+    """Bring the write-ahead log into the file and cut it to nothing. ``False`` when another process was reading what is
+    in it for as long as we wait for locks: then it starts over later, by itself."""
+    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+        busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return not busy

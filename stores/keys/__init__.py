@@ -34,14 +34,9 @@ class Keys(Protocol):
     is on the bus; from then on they are rows like the ordinary one, with the name of their maker, and anybody finds
     them by id. Only the ordinary key is given out again.
 
-    **Destruction** is not here: it belongs to the purge (DESIGN decision 8), which does this in one transaction:
-
-    1. count ``epochs.subject_keys`` up, so that every process forgets what it has cached within
-       :data:`stores.keys.database.EPOCH_SECONDS` (one that cannot reach the database: within
-       :data:`stores.keys.offline.GRACE_SECONDS`). First, because whoever registers keys waits for that row.
-    2. delete the keys: of a scope all of them, whoever made them.
-    3. put the ids of those that have a maker into ``destroyed_keys``, so that a collector which never heard that it had
-       registered them does not bring them back.
+    **Destruction** is not here: :func:`stores.keys.destruction.destroy_keys` is the one place, for the purge alone
+    (DESIGN decision 8). Every process forgets what it has cached within :data:`stores.keys.database.EPOCH_SECONDS`, one
+    that cannot reach the database within :data:`stores.keys.offline.GRACE_SECONDS`.
 
     A key may be registered after its scope was destroyed: it was made before, or after, by a collector that was cut
     off. It is taken all the same. To refuse it would be to destroy records that no approved plan names and no hold was

@@ -92,7 +92,7 @@ def test_a_signer_that_ends_hands_over_at_once(deploy: Deploy, kafka: str) -> No
         ends = {shard["shard"]: shard["end"] for shard in cluster.status()["shards"]}
         wait_until(
             lambda: all(shard["signed"] >= ends[shard["shard"]] for shard in cluster.status()["shards"]),
-            20,
+            45,  # whoever waits for the session waits for 60
             cluster.logs,
         )
     ran = cluster.command("verify", "log")
