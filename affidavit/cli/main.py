@@ -15,6 +15,7 @@ from affidavit.cli import (
     clickhouse,
     completeness,
     deadletter,
+    disposition,
     doctor,
     exits,
     export,
@@ -70,6 +71,7 @@ app.add_typer(matter.matter, name="matter")
 hold_show.register(hold.hold)
 app.add_typer(hold.hold, name="hold")
 app.add_typer(policy.policy, name="policy")
+app.add_typer(disposition.disposition, name="disposition")
 app.add_typer(export.export, name="export")
 app.add_typer(witness.witness, name="witness")
 app.add_typer(token.tokens, name="token")

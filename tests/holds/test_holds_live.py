@@ -169,12 +169,47 @@ def test_a_policy_is_explained_with_the_holds(office: Office) -> None:
     said = command(office.data, "policy", "explain", "events/0@0", "--policy", str(policy)).stdout
     assert "no rule is about it, so it does not expire" in said
     assert "no policy is in force" in office.run("", "policy", "explain", "events/0@0", code=2)
+    assert "no policy is in force" in office.run("", "disposition", "preview", code=2)
     assert "for tenant acme, not *" in office.run("rec", "policy", "apply", str(policy), "--reason", "r", code=3)
     assert office.run("all", "policy", "apply", str(policy), "--reason", "committee")["state"] == "asked"
     assert "cannot approve it" in office.run("all", "policy", "approve", "1", code=2)
     assert office.run("two", "policy", "approve", "1")["state"] == "in force"
     assert office.run("", "policy", "show")["in_force"]["by"] == "all"
     assert office.run("", "policy", "explain", "events/0@0")["version"] == 1
+
+
+def test_what_is_past_its_time_and_what_of_it_is_held(office: Office) -> None:
+    """Runs after the policy came into force: content 90 days; a standing hold is about some prompts of acme."""
+    this_month = datetime.now(UTC).strftime("%Y-%m")
+
+    def groups(*options: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+        seen = office.run("", "disposition", "preview", *options)
+        assert seen["unindexed"] == {}
+        return {(one["tenant"], one["month"], one["part"]): one for one in seen["groups"]}
+
+    assert groups() == {}
+    every = groups("--all", "--tenant", "acme")
+    content = every["acme", this_month, "content"]
+    assert (content["state"], content["by"]) == ("kept", [{"rule": "house", "citation": "manual"}])
+    assert content["records"] == office.count(
+        "SELECT count() FROM events WHERE tenant = 'acme' AND content_status = 'ok'"
+    )
+    assert content["keys"] >= 2
+    assert content["held"] > 0
+    assert (every["acme", this_month, "source"]["state"], every["acme", this_month, "metadata"]["state"]) == (
+        "unlimited", "kept",
+    )  # fmt: skip
+    then = groups("--as-of", content["expires"])
+    assert then["acme", this_month, "content"]["state"] == "held"
+    assert not [key for key in then if key[2] != "content"]
+    said = command(office.data, "disposition", "preview", "--as-of", content["expires"])
+    assert said.returncode == 0
+    assert "acme" in said.stdout
+    assert "which holds keep" in said.stdout
+    assert "is effective from 2026-01-01, after 2025-12-31" in office.run(
+        "", "disposition", "preview", "--as-of", "2025-12-31", code=2
+    )
+    assert "expected a date" in office.run("", "disposition", "preview", "--as-of", "soon", code=2)
 
 
 def test_nobody_does_it_without_a_token(office: Office) -> None:

@@ -22,6 +22,7 @@ from stores.control.tables import destroyed_keys
 from stores.keys import KeyScope, rows
 from stores.keys.database import EPOCH_SECONDS, DatabaseKeys
 from stores.keys.destruction import MAX_KEYS, destroy_keys
+from stores.keys.inventory import count_keys
 from stores.keys.kek import FileKek, create_kek_file
 
 SCOPES = [KeyScope("acme", f"user{number}@example.com", "standard", 1, "2026-03") for number in range(5)]
@@ -273,3 +274,15 @@ def test_nobody_else_destroys_keys() -> None:
         if destroys.search(path.read_text())
     }
     assert guilty == {"stores/keys/destruction.py"}
+
+
+def test_keys_are_counted(control: ControlDatabase, keys: DatabaseKeys) -> None:
+    made(keys)
+    keys.register([keys.wrapping.new(SCOPES[0])], "collector-1")
+    keys.for_scopes([SCOPES[0]._replace(tenant="ü", month="2026-04"), SCOPES[0]._replace(part_type=2)])
+    assert count_keys(control) == [
+        ("acme", "standard", 1, "2026-03", 6),
+        ("acme", "standard", 2, "2026-03", 1),
+        ("ü", "standard", 1, "2026-04", 1),
+    ]
+    assert count_keys(control, "ü") == [("ü", "standard", 1, "2026-04", 1)]
