@@ -11,9 +11,9 @@ import typer
 from affidavit.cli import options, output
 
 if TYPE_CHECKING:
-    from affidavit.wiring import Wiring
     from retention.due import Verdict
     from retention.policy import Policy
+    from retention.register import Register
 
 disposition = typer.Typer(help="What is past its time under the retention policy.", no_args_is_help=True)
 
@@ -56,15 +56,13 @@ def preview(
 
     with declining(), at(data) as wiring, asking(wiring) as client:
         day = _day(as_of)
-        policy = _policy(wiring, file, day)
+        register = open_register(wiring).read()
+        policy = _policy(register, file, day)
         if client is None:
             raise EvidenceIncomplete("what is due can be counted only when ClickHouse can be asked")
-        held = [
-            (scope, clause.placed_ms)
-            for _, clause, scope in scopes_in_force(wiring, open_register(wiring).read(), now_ms())
-        ]
+        held = [(scope, clause.placed_ms) for _, clause, scope in scopes_in_force(wiring, register, now_ms())]
+        waiting = asyncio.run(unindexed(wiring))  # first: what comes in between is counted, or told of
         found = find_due(client, wiring.control, policy, held, day, tenant)
-        waiting = asyncio.run(unindexed(wiring))
     missing = {shard: count for shard, count in waiting.items() if count}
     shown = [one for one in found if everything or one.state in (State.DUE, State.HELD)]
     if as_json:
@@ -102,23 +100,21 @@ def preview(
         output.say(f"ClickHouse does not have all of it yet, so nobody has looked at: {shards}")
 
 
-def _policy(wiring: Wiring, file: Path | None, day: date) -> Policy:
+def _policy(register: Register, file: Path | None, day: date) -> Policy:
     """The policy in force, or that of a file.
 
     Raises:
         Declined: there is none, or it does not count yet on that day.
     """
-    from affidavit.holds.opening import open_register
     from affidavit.policies import read_policy
     from schemas.errors import Declined
 
     if file is not None:
         found = read_policy(file)
     else:
-        applied = open_register(wiring).read().policy
-        if applied is None:
+        if register.policy is None:
             raise Declined("no policy is in force, so nothing expires: name one with --policy, or apply one")
-        found = applied.policy
+        found = register.policy.policy
     if day < found.effective:
         raise Declined(
             f"policy {found.name}, version {found.version}, is effective from {found.effective}, after {day}: nothing "

@@ -24,8 +24,8 @@ INTERRUPTED = 130
 MEANING = {
     DONE: "done; of a verifying command: verified",
     INTEGRITY_FAILURE: "the evidence does not hold: something was changed, removed, added or reordered",
-    INCOMPLETE: "evidence is incomplete or stale: a gap, an old tail, a missing origin, nothing found; of matter and "
-    "hold: declined, and nothing was changed",
+    INCOMPLETE: "evidence is incomplete or stale: a gap, an old tail, a missing origin, nothing found; of matter, "
+    "hold, policy and disposition: declined, and nothing was changed",
     USAGE: "the command or the configuration is wrong; the message says what to change",
     UNAVAILABLE: "a store or server cannot be reached; nothing was decided, try again",
     BUG: "a bug in affidavit; please report it with the output of `affidavit --debug …`",

@@ -195,7 +195,7 @@ def show(
         right=(5,),
     )
     if not directory.people:
-        output.say("no directory is in force, so every actor is as its event says: affidavit identity load FILE")
+        output.say("nobody is in the directory, so every actor is as its event says: affidavit identity load FILE")
 
 
 @identity.command("unresolved")

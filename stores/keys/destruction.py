@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, text, update
@@ -68,7 +68,7 @@ def destroy_keys(control: ControlDatabase, key_ids: Sequence[KeyId], register_en
                 "destroyed; plan again"
             )
         found = {key.key_id: key.scope for key in rows.by_id(connection, key_ids)}
-        for some in _chunks(list(found)):
+        for some in rows.chunks(list(found)):
             made_away = t.subject_keys.c.maker != ""
             query = delete(t.subject_keys).where(t.subject_keys.c.key_id.in_(some))
             names = connection.execute(query.returning(t.subject_keys.c.key_id, made_away)).all()
@@ -83,8 +83,3 @@ def _keep_register(connection: Connection) -> None:
     whoever writes is alone already."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE register IN SHARE MODE"))
-
-
-def _chunks(names: Sequence[KeyId]) -> Iterator[Sequence[KeyId]]:
-    for begin in range(0, len(names), rows.STATEMENT_ROWS):
-        yield names[begin : begin + rows.STATEMENT_ROWS]

@@ -52,14 +52,14 @@ T = TypeVar("T")
 
 def ordinary(connection: Connection, scopes: Sequence[KeyScope]) -> dict[KeyScope, WrappedKey]:
     """The ordinary key of each scope that has one."""
-    return {key.scope: key for some in _chunks(scopes) for key in _ordinary(connection, some)}
+    return {key.scope: key for some in chunks(scopes) for key in _ordinary(connection, some)}
 
 
 def by_id(connection: Connection, key_ids: Sequence[KeyId]) -> list[WrappedKey]:
     """The keys of these names, whoever made them."""
     return [
         key
-        for some in _chunks(key_ids)
+        for some in chunks(key_ids)
         for key in _selected(connection, select(t.subject_keys).where(_KEYS.key_id.in_(some)))
     ]
 
@@ -71,7 +71,7 @@ def add(connection: Connection, keys: Sequence[WrappedKey], maker: str = "") -> 
     ``maker`` is ``""`` for ordinary keys, of which there is one for a scope. A collector may have to make several for
     one scope, so the name of such a key is part of its maker.
     """
-    for some in _chunks(keys):
+    for some in chunks(keys):
         rows = [_row(key, f"{maker}/{key.key_id.hex()}" if maker else "") for key in some]
         if connection.dialect.name == "postgresql":
             connection.execute(_INSERT, _columns(rows))
@@ -84,7 +84,7 @@ def destroyed(connection: Connection, key_ids: Sequence[KeyId]) -> set[KeyId]:
     column = t.destroyed_keys.c.key_id
     return {
         KeyId(key_id)
-        for some in _chunks(key_ids)
+        for some in chunks(key_ids)
         for key_id in connection.execute(select(column).where(column.in_(some))).scalars()
     }
 
@@ -124,7 +124,8 @@ def _key(row: Row[Any]) -> WrappedKey:
     return WrappedKey(KeyId(row.key_id), scope, row.kek_id, row.wrapped, row.created_ms)
 
 
-def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
+def chunks(items: Sequence[T]) -> Iterator[list[T]]:
+    """At most :data:`STATEMENT_ROWS` at a time."""
     rest = iter(items)
     while some := list(islice(rest, STATEMENT_ROWS)):
         yield some

@@ -28,14 +28,6 @@ from stores.keys.kek import FileKek, create_kek_file
 from stores.keys.wrapping import Wrapping
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    created: str = request.getfixturevalue("postgres").create()
-    return created
-
-
 @pytest.fixture
 def database(url: str) -> Iterator[ControlDatabase]:
     with closing(ControlDatabase(url)) as control:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -35,27 +35,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    created: str = request.getfixturevalue("postgres").create()
-    return created
-
-
-@pytest.fixture
-def control(url: str) -> Iterator[ControlDatabase]:
-    with closing(ControlDatabase(url)) as database:
-        database.migrate()
-        yield database
-
-
-@pytest.fixture
-def kek(tmp_path: Path) -> FileKek:
-    create_kek_file(tmp_path / "kek")
-    return FileKek(tmp_path / "kek")
 
 
 def test_keys_outlive_the_process_and_are_not_in_the_clear(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,31 +23,10 @@ from stores.keys import KeyScope, rows
 from stores.keys.database import EPOCH_SECONDS, DatabaseKeys
 from stores.keys.destruction import MAX_KEYS, destroy_keys
 from stores.keys.inventory import count_keys
-from stores.keys.kek import FileKek, create_kek_file
+from stores.keys.kek import FileKek
 
 SCOPES = [KeyScope("acme", f"user{number}@example.com", "standard", 1, "2026-03") for number in range(5)]
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    created: str = request.getfixturevalue("postgres").create()
-    return created
-
-
-@pytest.fixture
-def control(url: str) -> Iterator[ControlDatabase]:
-    with closing(ControlDatabase(url)) as database:
-        database.migrate()
-        yield database
-
-
-@pytest.fixture
-def kek(tmp_path: Path) -> FileKek:
-    create_kek_file(tmp_path / "kek")
-    return FileKek(tmp_path / "kek")
 
 
 @pytest.fixture
